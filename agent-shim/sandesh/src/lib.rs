@@ -1,0 +1,1 @@
+//! Table driven codec of the sandesh encoding.

@@ -1,0 +1,1 @@
+//! Control sessions and the translation between messages and tables.

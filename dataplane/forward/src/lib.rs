@@ -1,0 +1,1 @@
+//! The forwarding pipeline: one file per stage, no I/O.

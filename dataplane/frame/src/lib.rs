@@ -1,0 +1,1 @@
+//! Owned packet buffers, pools and batches.

@@ -1,0 +1,1 @@
+//! Ports: AF_XDP, TAP, veth, pkt0, pcap and memory.

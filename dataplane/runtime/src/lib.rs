@@ -1,0 +1,1 @@
+//! Workers: pinning, polling, handoff and counters.

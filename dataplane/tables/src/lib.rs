@@ -1,0 +1,1 @@
+//! Forwarding tables, their published snapshots and the layouts shared with the agent.

@@ -1,0 +1,1 @@
+//! Identifiers, addresses, drop reasons and errors shared by every layer.

@@ -1,0 +1,3 @@
+//! The daemon: configuration, preflight, wiring and life cycle.
+
+fn main() {}

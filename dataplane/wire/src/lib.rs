@@ -1,0 +1,1 @@
+//! Header views, builders, checksums and encapsulation templates.

@@ -1,0 +1,1 @@
+//! Map keys and values shared by the steering program and its loader.

@@ -1,0 +1,1 @@
+//! A stand-in for the vrouter agent, with an encoder of its own.

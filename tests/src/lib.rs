@@ -1,0 +1,1 @@
+//! Scenario, model and property tests; the demo.

@@ -1,0 +1,3 @@
+//! Every recurring job, one command each.
+
+fn main() {}
