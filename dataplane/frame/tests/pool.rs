@@ -1,4 +1,5 @@
 //! Frames and pools, seen from outside.
+#![allow(clippy::unwrap_used, reason = "tests")]
 
 use proptest::prelude::*;
 use vr_frame::{Arena, Frame, FramePool, PoolSet, PoolSizes};
@@ -13,7 +14,9 @@ fn a_dry_pool_refuses_and_recovers() {
     let taken: Vec<Frame> = std::iter::from_fn(|| pool.packet()).collect();
     assert_eq!(taken.len(), 8);
     assert!(pool.packet().is_none());
-    taken.into_iter().for_each(|f| pool.free(f));
+    for frame in taken {
+        pool.free(frame);
+    }
     assert_eq!(pool.available(), 8);
 }
 
@@ -21,11 +24,15 @@ fn a_dry_pool_refuses_and_recovers() {
 fn a_frame_freed_by_another_worker_goes_home() {
     let mut pools = pools(2);
     let frames: Vec<Frame> = std::iter::from_fn(|| pools[0].packet()).collect();
-    frames.into_iter().for_each(|f| pools[1].free(f));
+    for frame in frames {
+        pools[1].free(frame);
+    }
     assert_eq!(pools[1].available(), 8, "foreign buffers must not be kept");
     let again: Vec<Frame> = std::iter::from_fn(|| pools[0].packet()).collect();
     assert_eq!(again.len(), 8);
-    again.into_iter().for_each(|f| pools[0].free(f));
+    for frame in again {
+        pools[0].free(frame);
+    }
 }
 
 #[test]

@@ -1,1 +1,28 @@
-//! Forwarding tables, their published snapshots and the layouts shared with the agent.
+//! Forwarding tables, their published snapshots, and the layouts that the agent maps.
+//!
+//! - [`Snapshot`]: everything that changes by command only; immutable, published once per batch of commands
+//!   through [`publish`].
+//! - [`bridge::BridgeTable`] and [`flow::FlowTable`]: hash tables with stable positions that the agent maps;
+//!   their readers take no lock.
+//! - `control::Tables`: the one writer; its methods are the commands.
+//! - [`stats`]: counters by worker.
+
+pub mod bridge;
+pub mod control;
+pub mod dense;
+pub mod fib;
+pub mod flow;
+pub mod geometry;
+pub mod grace;
+mod mapped;
+pub mod nexthop;
+pub mod options;
+pub mod prefetch;
+pub mod publish;
+pub mod rib;
+pub mod snapshot;
+pub mod stats;
+pub mod vif;
+
+pub use mapped::MapError;
+pub use snapshot::Snapshot;

@@ -1,0 +1,443 @@
+//! The bridge table: (VRF, MAC) to nexthop (forwarding.md 3.4).
+//!
+//! One hash table for all VRFs with buckets of four and an overflow area; an entry stands where the
+//! original puts it, because its index travels in messages. Two representations: sixteen private bytes per
+//! entry, a bucket to the cache line, for the workers, and the 64 bytes of control.md 5.3 for the agent.
+//! There is one writer. A worker that reads an entry while it is reused finds its value changed and reads
+//! again.
+
+use std::path::Path;
+use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
+
+use vr_types::{BridgeIndex, Mac, NexthopId, VrfId, WorkerId};
+use vr_wire::hash;
+
+use crate::geometry::Geometry;
+use crate::mapped::{MapError, Mapped, Zeroed};
+use crate::nexthop::NexthopSlot;
+
+bitflags::bitflags! {
+    /// Flags of a bridge entry.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+    pub struct BridgeFlags: u8 {
+        /// The entry is in use.
+        const VALID = 0x01;
+        /// The label or VNI is to be used.
+        const LABEL_VALID = 0x02;
+        /// Flood DHCP of this source instead of trapping it.
+        const FLOOD_DHCP = 0x04;
+        /// Learnt elsewhere.
+        const MAC_MOVED = 0x08;
+        /// A control word precedes the frame in tunnels.
+        const L2_CONTROL_DATA = 0x10;
+        /// Learnt, not confirmed by the agent.
+        const MAC_NEW = 0x20;
+        /// ARP and DHCP of this source as from a top of rack switch.
+        const EVPN_CONTROL = 0x40;
+    }
+}
+
+/// The key: six bytes of MAC and the VRF, as they are hashed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BridgeKey(u64);
+
+impl BridgeKey {
+    /// The key of a MAC in a VRF.
+    #[inline]
+    #[must_use]
+    pub const fn new(vrf: VrfId, mac: Mac) -> Self {
+        let [a, b, c, d, e, f] = mac.0;
+        let [lo, hi] = vrf.0.to_le_bytes();
+        Self(u64::from_le_bytes([a, b, c, d, e, f, lo, hi]))
+    }
+
+    /// The MAC.
+    #[must_use]
+    pub const fn mac(self) -> Mac {
+        let [a, b, c, d, e, f, ..] = self.0.to_le_bytes();
+        Mac([a, b, c, d, e, f])
+    }
+
+    /// The VRF.
+    #[must_use]
+    pub const fn vrf(self) -> VrfId {
+        VrfId((self.0 >> 48) as u16)
+    }
+
+    #[inline]
+    fn hash(self) -> u32 {
+        hash::hash_8(self.0.to_le_bytes())
+    }
+}
+
+/// What a lookup finds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BridgeEntry {
+    /// Position, stable while the entry lives.
+    pub index: BridgeIndex,
+    /// Where to send the frame.
+    pub nexthop: NexthopSlot,
+    /// Label or VNI; counts only with [`BridgeFlags::LABEL_VALID`].
+    pub label: u32,
+    /// Its flags.
+    pub flags: BridgeFlags,
+}
+
+impl BridgeEntry {
+    /// The label or VNI, if the entry has one.
+    #[inline]
+    #[must_use]
+    pub const fn valid_label(&self) -> Option<u32> {
+        if self.flags.contains(BridgeFlags::LABEL_VALID) { Some(self.label) } else { None }
+    }
+}
+
+/// Bit of a value: the overflow chain of this bucket (in its fourth entry) is not empty.
+const CHAINED: u64 = 1 << 62;
+const LABEL_MASK: u32 = 0x00ff_ffff;
+
+const fn pack(nexthop: NexthopSlot, label: u32, flags: BridgeFlags) -> u64 {
+    (nexthop.0 & LABEL_MASK) as u64 | ((label & LABEL_MASK) as u64) << 24 | (flags.bits() as u64) << 48
+}
+
+const fn unpack(index: u32, value: u64) -> BridgeEntry {
+    BridgeEntry {
+        index: BridgeIndex(index),
+        nexthop: NexthopSlot(value as u32 & LABEL_MASK),
+        label: (value >> 24) as u32 & LABEL_MASK,
+        flags: BridgeFlags::from_bits_truncate((value >> 48) as u8),
+    }
+}
+
+#[repr(C, align(16))]
+struct Hot {
+    key: AtomicU64,
+    value: AtomicU64,
+}
+
+// SAFETY: two atomics, for which zero is a value.
+#[allow(unsafe_code, reason = "states a property of a plain layout")]
+unsafe impl Zeroed for Hot {}
+
+/// The agent's view of an entry, byte by byte because its fields are unaligned.
+#[repr(C)]
+struct Shared([AtomicU8; 64]);
+
+// SAFETY: bytes, for which zero is a value.
+#[allow(unsafe_code, reason = "states a property of a plain layout")]
+unsafe impl Zeroed for Shared {}
+
+impl Shared {
+    const FLAGS_OFFSET: usize = 53;
+
+    fn put<const N: usize>(&self, offset: usize, bytes: [u8; N]) {
+        for (cell, byte) in self.0[offset..offset + N].iter().zip(bytes) {
+            cell.store(byte, Ordering::Relaxed);
+        }
+    }
+
+    fn clear(&self) {
+        for cell in &self.0 {
+            cell.store(0, Ordering::Relaxed);
+        }
+    }
+}
+
+/// Packets of each entry as one worker counted them, and which blocks of entries it touched.
+struct Hits {
+    packets: Mapped<AtomicU64>,
+    touched: Mapped<AtomicU8>,
+}
+
+/// Entries per byte of the touched map.
+const BLOCK: usize = 256;
+
+/// The table that workers read.
+pub struct BridgeTable {
+    geometry: Geometry,
+    hot: Mapped<Hot>,
+    shared: Mapped<Shared>,
+    /// Per entry: next entry of its overflow chain plus one.
+    next: Mapped<AtomicU32>,
+    hits: Box<[Hits]>,
+}
+
+impl BridgeTable {
+    /// Bytes of an entry that clients map.
+    pub const ENTRY_SIZE: usize = 64;
+
+    /// A table of that geometry, its shared half in `file` if one is given.
+    ///
+    /// # Errors
+    /// [`MapError`] when memory or file space is not to be had.
+    pub fn new(geometry: Geometry, workers: u8, file: Option<&Path>) -> Result<Self, MapError> {
+        let total = geometry.total();
+        let shared = match file {
+            Some(path) => Mapped::file(path, total)?,
+            None => Mapped::private(total)?,
+        };
+        let hits = (0..workers)
+            .map(|_| {
+                let touched = Mapped::private(total.div_ceil(BLOCK))?;
+                Ok(Hits { packets: Mapped::private(total)?, touched })
+            })
+            .collect::<Result<_, MapError>>()?;
+        Ok(Self { geometry, hot: Mapped::private(total)?, shared, next: Mapped::private(total)?, hits })
+    }
+
+    /// Main and overflow entries.
+    #[must_use]
+    pub const fn geometry(&self) -> Geometry {
+        self.geometry
+    }
+
+    /// Asks for the cache line that a lookup of this key will read.
+    #[inline]
+    pub fn prefetch(&self, key: BridgeKey) {
+        crate::prefetch::prefetch(&self.hot[self.geometry.bucket(key.hash()) as usize]);
+    }
+
+    /// The entry of a key.
+    #[inline]
+    #[must_use]
+    pub fn lookup(&self, key: BridgeKey) -> Option<BridgeEntry> {
+        let bucket = self.geometry.bucket(key.hash());
+        let slots = self.hot.get(bucket as usize..bucket as usize + 4)?;
+        for (i, slot) in slots.iter().enumerate() {
+            if let Some(entry) = Self::read(slot, bucket + i as u32, key) {
+                return Some(entry);
+            }
+        }
+        if slots[3].value.load(Ordering::Relaxed) & CHAINED != 0 {
+            self.lookup_chain(bucket, key)
+        } else {
+            None
+        }
+    }
+
+    #[inline]
+    fn read(slot: &Hot, index: u32, key: BridgeKey) -> Option<BridgeEntry> {
+        loop {
+            let value = slot.value.load(Ordering::Acquire);
+            if slot.key.load(Ordering::Acquire) != key.0 {
+                return None;
+            }
+            // The writer clears the value before it changes the key, so an unchanged value means that key
+            // and value belong together.
+            if slot.value.load(Ordering::Relaxed) == value {
+                let entry = unpack(index, value);
+                return entry.flags.contains(BridgeFlags::VALID).then_some(entry);
+            }
+        }
+    }
+
+    #[cold]
+    fn lookup_chain(&self, bucket: u32, key: BridgeKey) -> Option<BridgeEntry> {
+        self.chain(bucket).find_map(|index| Self::read(&self.hot[index as usize], index, key))
+    }
+
+    /// Overflow entries of a bucket, bounded even if the chain changes while it is walked.
+    fn chain(&self, bucket: u32) -> impl Iterator<Item = u32> {
+        let follow = |index: u32| self.next[index as usize].load(Ordering::Acquire).checked_sub(1);
+        std::iter::successors(follow(bucket + 3), move |index| follow(*index))
+            .take(self.geometry.overflow as usize)
+    }
+
+    /// The entry at a position, with its key.
+    #[must_use]
+    pub fn entry(&self, index: BridgeIndex) -> Option<(BridgeKey, BridgeEntry)> {
+        let slot = self.hot.get(index.index())?;
+        let key = BridgeKey(slot.key.load(Ordering::Acquire));
+        Some((key, Self::read(slot, index.0, key)?))
+    }
+
+    /// Counts a packet of an entry. Only the worker itself calls this with its number.
+    #[inline]
+    pub fn count(&self, worker: WorkerId, index: BridgeIndex) {
+        let Some(hits) = self.hits.get(worker.index()) else { return };
+        let cell = &hits.packets[index.index()];
+        cell.store(cell.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+        let touched = &hits.touched[index.index() / BLOCK];
+        if touched.load(Ordering::Relaxed) == 0 {
+            touched.store(1, Ordering::Release);
+        }
+    }
+
+    /// Packets of an entry so far.
+    #[must_use]
+    pub fn packets(&self, index: BridgeIndex) -> u64 {
+        self.hits.iter().map(|hits| hits.packets[index.index()].load(Ordering::Relaxed)).sum()
+    }
+
+    /// Brings the packet counters of touched entries into the shared half; returns how many it looked at.
+    pub fn fold(&self) -> usize {
+        let mut scanned = 0;
+        for block in 0..self.geometry.total().div_ceil(BLOCK) {
+            let mut touched = false;
+            for hits in &self.hits {
+                touched |= hits.touched[block].load(Ordering::Relaxed) != 0
+                    && hits.touched[block].swap(0, Ordering::Acquire) != 0;
+            }
+            if touched {
+                for index in block * BLOCK..((block + 1) * BLOCK).min(self.geometry.total()) {
+                    self.shared[index].put(37, self.packets(BridgeIndex(index as u32)).to_le_bytes());
+                    scanned += 1;
+                }
+            }
+        }
+        scanned
+    }
+}
+
+/// Why an entry could not be added.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the bridge table is full: bucket and overflow area have no free entry")]
+pub struct BridgeFull;
+
+/// The one writer of a [`BridgeTable`].
+pub struct BridgeWriter {
+    table: std::sync::Arc<BridgeTable>,
+    /// Free overflow entries, reused oldest first so that a worker that still walks a chain is long gone.
+    free: std::collections::VecDeque<u32>,
+    used: u32,
+    used_overflow: u32,
+}
+
+impl BridgeWriter {
+    /// The writer of a fresh table.
+    #[must_use]
+    pub fn new(table: std::sync::Arc<BridgeTable>) -> Self {
+        let Geometry { entries, overflow } = table.geometry;
+        Self { table, free: (entries..entries + overflow).collect(), used: 0, used_overflow: 0 }
+    }
+
+    /// The table.
+    #[must_use]
+    pub fn table(&self) -> &std::sync::Arc<BridgeTable> {
+        &self.table
+    }
+
+    /// Used entries: in the main table and in the overflow area.
+    #[must_use]
+    pub const fn used(&self) -> (u32, u32) {
+        (self.used, self.used_overflow)
+    }
+
+    /// Adds an entry or changes the one that is there.
+    ///
+    /// # Errors
+    /// [`BridgeFull`] when there is no room.
+    pub fn set(
+        &mut self,
+        key: BridgeKey,
+        (nexthop, id): (NexthopSlot, NexthopId),
+        label: u32,
+        flags: BridgeFlags,
+    ) -> Result<BridgeIndex, BridgeFull> {
+        let flags = flags | BridgeFlags::VALID;
+        let table = std::sync::Arc::clone(&self.table);
+        let index = match table.lookup(key) {
+            Some(entry) => entry.index.0,
+            None => self.allocate(key)?,
+        };
+        let hot = &table.hot[index as usize];
+        let chained = hot.value.load(Ordering::Relaxed) & CHAINED;
+        hot.value.store(chained | pack(nexthop, label, flags), Ordering::Release);
+        let shared = &table.shared[index as usize];
+        shared.put(21, key.0.to_le_bytes());
+        shared.put(45, label.to_le_bytes());
+        shared.put(49, id.0.to_le_bytes());
+        shared.put(Shared::FLAGS_OFFSET, u16::from(flags.bits()).to_le_bytes());
+        shared.put(8, index.to_le_bytes());
+        shared.put(20, [1]);
+        Ok(BridgeIndex(index))
+    }
+
+    fn allocate(&mut self, key: BridgeKey) -> Result<u32, BridgeFull> {
+        let table = &self.table;
+        let bucket = table.geometry.bucket(key.hash());
+        let valid = |index: u32| {
+            unpack(0, table.hot[index as usize].value.load(Ordering::Relaxed))
+                .flags
+                .contains(BridgeFlags::VALID)
+        };
+        let index = if let Some(index) = (bucket..bucket + 4).find(|index| !valid(*index)) {
+            self.used += 1;
+            index
+        } else {
+            let index = self.free.pop_front().ok_or(BridgeFull)?;
+            self.used_overflow += 1;
+            index
+        };
+        table.hot[index as usize].key.store(key.0, Ordering::Release);
+        for hits in &table.hits {
+            // A packet counted while the slot changes hands may be lost; the agent compares, it does not add.
+            hits.packets[index as usize].store(0, Ordering::Relaxed);
+        }
+        if index >= table.geometry.entries {
+            let fourth = (bucket + 3) as usize;
+            let head = table.next[fourth].load(Ordering::Relaxed);
+            table.next[index as usize].store(head, Ordering::Release);
+            table.next[fourth].store(index + 1, Ordering::Release);
+            table.hot[fourth].value.fetch_or(CHAINED, Ordering::Release);
+        }
+        Ok(index)
+    }
+
+    /// Removes the entry of a key; says whether there was one.
+    pub fn remove(&mut self, key: BridgeKey) -> bool {
+        let Some(entry) = self.table.lookup(key) else { return false };
+        let index = entry.index.0;
+        let table = &self.table;
+        let hot = &table.hot[index as usize];
+        hot.value.fetch_and(CHAINED, Ordering::Release);
+        hot.key.store(0, Ordering::Release);
+        table.shared[index as usize].clear();
+        if index >= table.geometry.entries {
+            let bucket = table.geometry.bucket(key.hash());
+            self.unlink(bucket, index);
+            self.free.push_back(index);
+            self.used_overflow -= 1;
+        } else {
+            self.used -= 1;
+        }
+        true
+    }
+
+    fn unlink(&self, bucket: u32, index: u32) {
+        let table = &self.table;
+        let mut before = bucket + 3;
+        while let Some(at) = table.next[before as usize].load(Ordering::Relaxed).checked_sub(1) {
+            if at == index {
+                let after = table.next[index as usize].load(Ordering::Relaxed);
+                table.next[before as usize].store(after, Ordering::Release);
+                break;
+            }
+            before = at;
+        }
+        if table.next[(bucket + 3) as usize].load(Ordering::Relaxed) == 0 {
+            table.hot[(bucket + 3) as usize].value.fetch_and(!CHAINED, Ordering::Release);
+        }
+    }
+
+    /// Entries of a VRF behind position `after` (from the start if none), in order of their positions.
+    pub fn iter(
+        &self,
+        vrf: VrfId,
+        after: Option<BridgeIndex>,
+    ) -> impl Iterator<Item = (BridgeKey, BridgeEntry)> {
+        let first = after.map_or(0, |index| index.0 + 1);
+        (first..self.table.geometry.total() as u32)
+            .filter_map(|index| self.table.entry(BridgeIndex(index)))
+            .filter(move |(key, _)| key.vrf() == vrf)
+    }
+
+    /// Removes everything.
+    pub fn clear(&mut self) {
+        for index in 0..self.table.geometry.total() as u32 {
+            if let Some((key, _)) = self.table.entry(BridgeIndex(index)) {
+                self.remove(key);
+            }
+        }
+    }
+}

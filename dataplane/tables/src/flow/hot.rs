@@ -1,0 +1,288 @@
+//! The private cache line of an entry.
+#![allow(unsafe_code, reason = "states a property of a plain layout")]
+
+use std::sync::atomic::{AtomicU16, AtomicU32, AtomicU64, Ordering::Acquire, Ordering::Relaxed};
+
+use vr_types::{BridgeIndex, Mac, VrfId, WorkerId};
+
+use super::layout::FlowAction;
+use crate::mapped::Zeroed;
+use crate::nexthop::NexthopSlot;
+
+/// The state word of an entry: everything that decides whether and how a worker may use it, in one atomic.
+///
+/// Bits: 0-7 generation, 8-15 changes, 16-23 owning worker plus one, 24-25 action, 26 active, 27 simple,
+/// 28 TCP settled, 29 being changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct State(pub(super) u32);
+
+impl State {
+    const ACTIVE: u32 = 1 << 26;
+    const SIMPLE: u32 = 1 << 27;
+    const TCP_SETTLED: u32 = 1 << 28;
+    const CHANGING: u32 = 1 << 29;
+
+    /// The state of a new entry in HOLD.
+    pub(super) const fn new(generation: u8) -> Self {
+        Self(generation as u32 | (FlowAction::Hold as u32) << 24 | Self::ACTIVE | Self::TCP_SETTLED)
+    }
+
+    /// Whether packets may use the entry.
+    #[inline]
+    #[must_use]
+    pub const fn is_active(self) -> bool {
+        self.0 & Self::ACTIVE != 0
+    }
+
+    /// Whether the action is a plain forward: nothing but source check, counters and output.
+    #[inline]
+    #[must_use]
+    pub const fn is_simple(self) -> bool {
+        self.0 & Self::SIMPLE != 0
+    }
+
+    /// Whether a TCP segment without SYN, FIN and RST changes nothing but the acknowledgement number.
+    #[inline]
+    #[must_use]
+    pub const fn tcp_settled(self) -> bool {
+        self.0 & Self::TCP_SETTLED != 0
+    }
+
+    /// Whether the control thread is changing the shared half just now.
+    #[inline]
+    #[must_use]
+    pub const fn is_changing(self) -> bool {
+        self.0 & Self::CHANGING != 0
+    }
+
+    /// The action.
+    #[inline]
+    #[must_use]
+    pub const fn action(self) -> FlowAction {
+        match (self.0 >> 24) & 3 {
+            0 => FlowAction::Drop,
+            1 => FlowAction::Hold,
+            2 => FlowAction::Forward,
+            _ => FlowAction::Nat,
+        }
+    }
+
+    /// Generation of the slot.
+    #[inline]
+    #[must_use]
+    pub const fn generation(self) -> u8 {
+        self.0 as u8
+    }
+
+    /// The worker that counts and compiles for this entry, if one has claimed it.
+    #[inline]
+    #[must_use]
+    pub const fn owner(self) -> Option<WorkerId> {
+        match (self.0 >> 16) as u8 {
+            0 => None,
+            worker => Some(WorkerId(worker - 1)),
+        }
+    }
+
+    pub(super) const fn with_owner(self, worker: WorkerId) -> Self {
+        Self(self.0 & !(0xff << 16) | (worker.0 as u32 + 1) << 16)
+    }
+
+    pub(super) const fn with_action(self, action: FlowAction, simple: bool) -> Self {
+        let cleared = self.0 & !(3 << 24 | Self::SIMPLE);
+        Self(cleared | (action as u32) << 24 | if simple { Self::SIMPLE } else { 0 })
+    }
+
+    pub(super) const fn with_tcp_settled(self, settled: bool) -> Self {
+        if settled { Self(self.0 | Self::TCP_SETTLED) } else { Self(self.0 & !Self::TCP_SETTLED) }
+    }
+
+    /// A change begins: what was compiled before is void.
+    pub(super) const fn changing(self) -> Self {
+        let changes = (self.0 as u16).to_le_bytes()[1].wrapping_add(1);
+        Self(self.0 & !0xff00 | (changes as u32) << 8 | Self::CHANGING)
+    }
+
+    pub(super) const fn changed(self) -> Self {
+        Self(self.0 & !Self::CHANGING)
+    }
+
+    pub(super) const fn inactive(self) -> Self {
+        Self(self.0 & !(Self::ACTIVE | Self::SIMPLE))
+    }
+
+    /// Generation and changes: a compiled action belongs to one value of this.
+    #[inline]
+    pub(super) const fn version(self) -> u16 {
+        self.0 as u16
+    }
+}
+
+/// How a compiled flow leaves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EgressKind {
+    /// Bridged: the frame goes on as it is.
+    Bridged,
+    /// Routed: TTL less one, the Ethernet header is replaced.
+    Routed,
+    /// The packet came from the fabric and its nexthop is known by label or VNI; only the source check
+    /// was compiled.
+    FromFabric,
+}
+
+/// What the owning worker worked out at the last full lookup. Plain data, valid for one epoch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Compiled {
+    /// Where packets have to come from: outer source address (the wire's bytes as little-endian number)
+    /// for tunnelled ones, interface number for others.
+    pub source: u32,
+    /// How packets leave.
+    pub kind: EgressKind,
+    /// Nexthop to leave by.
+    pub nexthop: NexthopSlot,
+    /// Label or VNI to push, if there is one.
+    pub label: Option<u32>,
+    /// Destination MAC of the packets that this was compiled for.
+    pub mac: Mac,
+    /// Bridge entry that counts the packets, if they pass one.
+    pub bridge: BridgeIndex,
+    /// VRF in which the lookup was made; its epoch decides how long this is valid.
+    pub vrf: VrfId,
+}
+
+const SLOT_BITS: u32 = 21;
+const INDEX_MASK: u64 = (1 << SLOT_BITS) - 1;
+const KIND_SHIFT: u32 = 2 * SLOT_BITS;
+const LABEL_VALID: u64 = 1 << (KIND_SHIFT + 2);
+const VERSION_SHIFT: u32 = KIND_SHIFT + 3;
+
+/// One cache line: key, state, counters, compiled action.
+///
+/// The key is written before the entry is published and does not change while it is. The state word is
+/// changed by compare-and-swap. Counters are written by the owning worker alone, and the compiled part is
+/// written and read by the owning worker alone, so relaxed accesses suffice for both.
+#[repr(C, align(64))]
+pub struct HotFlow {
+    pub(super) key: [AtomicU32; 5],
+    pub(super) state: AtomicU32,
+    pub(super) bytes: AtomicU64,
+    /// From bit 0: nexthop (21), bridge entry (21), kind (2), label valid (1), version of the state (16).
+    egress: AtomicU64,
+    pub(super) packets: AtomicU32,
+    source: AtomicU32,
+    label: AtomicU32,
+    /// Epoch of the VRF at compilation; 0 for never compiled.
+    pub(super) epoch: AtomicU32,
+    mac_low: AtomicU32,
+    mac_high: AtomicU16,
+    vrf: AtomicU16,
+}
+
+// SAFETY: atomics only; zero is a value of each.
+unsafe impl Zeroed for HotFlow {}
+
+const _: () = assert!(size_of::<HotFlow>() == 64);
+
+impl HotFlow {
+    /// Whether the first five words of the key are these; for IPv6 the rest has to be compared as well.
+    #[inline]
+    pub(super) fn matches(&self, words: &[u32; 11]) -> bool {
+        let mut difference = 0;
+        for (cell, word) in self.key.iter().zip(words) {
+            difference |= cell.load(Relaxed) ^ word;
+        }
+        difference == 0
+    }
+
+    /// The state word.
+    #[inline]
+    pub fn state(&self) -> State {
+        State(self.state.load(Acquire))
+    }
+
+    /// The VRF that the compiled part belongs to.
+    #[inline]
+    pub fn vrf(&self) -> VrfId {
+        VrfId(self.vrf.load(Relaxed))
+    }
+
+    /// The compiled part, if it was made for this state and epoch. For the owning worker only.
+    #[inline]
+    pub fn compiled(&self, state: State, epoch: u32) -> Option<Compiled> {
+        let egress = self.egress.load(Relaxed);
+        if self.epoch.load(Relaxed) != epoch || (egress >> VERSION_SHIFT) as u16 != state.version() {
+            return None;
+        }
+        let [a, b, c, d] = self.mac_low.load(Relaxed).to_le_bytes();
+        let [e, f] = self.mac_high.load(Relaxed).to_le_bytes();
+        Some(Compiled {
+            source: self.source.load(Relaxed),
+            kind: match (egress >> KIND_SHIFT) & 3 {
+                0 => EgressKind::Bridged,
+                1 => EgressKind::Routed,
+                _ => EgressKind::FromFabric,
+            },
+            nexthop: NexthopSlot((egress & INDEX_MASK) as u32),
+            label: (egress & LABEL_VALID != 0).then(|| self.label.load(Relaxed)),
+            mac: Mac([a, b, c, d, e, f]),
+            bridge: BridgeIndex(((egress >> SLOT_BITS) & INDEX_MASK) as u32),
+            vrf: self.vrf(),
+        })
+    }
+
+    /// Stores what was compiled for this state and epoch. For the owning worker only.
+    pub fn compile(&self, state: State, epoch: u32, compiled: &Compiled) {
+        let [a, b, c, d, e, f] = compiled.mac.0;
+        self.source.store(compiled.source, Relaxed);
+        self.label.store(compiled.label.unwrap_or(0), Relaxed);
+        self.mac_low.store(u32::from_le_bytes([a, b, c, d]), Relaxed);
+        self.mac_high.store(u16::from_le_bytes([e, f]), Relaxed);
+        self.vrf.store(compiled.vrf.0, Relaxed);
+        let kind = match compiled.kind {
+            EgressKind::Bridged => 0,
+            EgressKind::Routed => 1,
+            EgressKind::FromFabric => 2,
+        };
+        let egress = u64::from(compiled.nexthop.0) & INDEX_MASK
+            | (u64::from(compiled.bridge.0) & INDEX_MASK) << SLOT_BITS
+            | kind << KIND_SHIFT
+            | if compiled.label.is_some() { LABEL_VALID } else { 0 }
+            | u64::from(state.version()) << VERSION_SHIFT;
+        self.egress.store(egress, Relaxed);
+        self.epoch.store(epoch, Relaxed);
+    }
+
+    /// Counts one packet. For the owning worker only.
+    #[inline]
+    pub fn count(&self, bytes: usize) {
+        self.packets.store(self.packets.load(Relaxed).wrapping_add(1), Relaxed);
+        self.bytes.store(self.bytes.load(Relaxed).wrapping_add(bytes as u64), Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{BridgeIndex, Compiled, EgressKind, HotFlow, Mac, NexthopSlot, State, VrfId};
+
+    #[test]
+    fn what_was_compiled_is_read_back_for_its_state_and_epoch_only() {
+        // SAFETY: zero is a value of every field.
+        let hot: HotFlow = unsafe { std::mem::zeroed() };
+        let state = State::new(7);
+        let compiled = Compiled {
+            source: 0x0102_0304,
+            kind: EgressKind::FromFabric,
+            nexthop: NexthopSlot(0x1f_fffe),
+            label: Some(0xff_fffe),
+            mac: Mac([1, 2, 3, 4, 5, 6]),
+            bridge: BridgeIndex(0x10_0001),
+            vrf: VrfId(65_000),
+        };
+        assert_eq!(hot.compiled(state, 1), None);
+        hot.compile(state, 9, &compiled);
+        assert_eq!(hot.compiled(state, 9), Some(compiled));
+        assert_eq!(hot.compiled(state, 10), None);
+        assert_eq!(hot.compiled(state.changing().changed(), 9), None);
+        assert_eq!(hot.compiled(State::new(8), 9), None);
+    }
+}

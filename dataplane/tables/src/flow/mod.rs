@@ -1,0 +1,16 @@
+//! The flow table (forwarding.md 6): one direction of a conversation per entry.
+//!
+//! Two representations of an entry stand side by side: 256 bytes in the file that the agent maps
+//! ([`SharedFlow`]), at the index where the original puts it, and a private cache line ([`HotFlow`]) with the
+//! key, a state word, counters and what the owning worker compiled. `docs/flow-table.md` states which one is
+//! the truth for which field, and who may change what under which memory order.
+
+mod hot;
+mod key;
+mod layout;
+mod table;
+
+pub use hot::{Compiled, EgressKind, HotFlow, State};
+pub use key::{FlowHash, FlowKey};
+pub use layout::{FlowAction, FlowFlags, SharedFlow, TcpFlags};
+pub use table::{FlowTable, InsertError};

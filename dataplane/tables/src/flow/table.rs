@@ -1,0 +1,495 @@
+use std::path::Path;
+use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
+
+use vr_types::{FlowIndex, WorkerId};
+
+use super::hot::{HotFlow, State};
+use super::key::{FlowHash, FlowKey};
+use super::layout::{FlowAction, HENTRY_VALID, SharedFlow, TcpFlags};
+use crate::geometry::Geometry;
+use crate::mapped::{MapError, Mapped};
+use crate::prefetch::prefetch;
+
+/// Entries per byte of the touched map.
+const BLOCK: usize = 64;
+const TAG_BITS: u32 = 15;
+const TAG_MASK: u64 = (1 << TAG_BITS) - 1;
+/// Bit of a tag word: a writer is changing the bucket.
+const LOCKED: u64 = 1 << 63;
+/// Bit of a tag word: the overflow chain of the bucket is not empty.
+const CHAINED: u64 = 1 << 62;
+/// How often a locked bucket is tried before the packet is given up. A holder that is running is done within
+/// a few of these; one that is not would keep the worker waiting.
+const LOCK_TRIES: u32 = 2000;
+
+/// Why no entry was made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum InsertError {
+    /// The key is there already.
+    #[error("the flow exists already, at index {0}")]
+    Exists(FlowIndex),
+    /// Bucket and overflow area are full.
+    #[error("the flow table has no free entry for this flow")]
+    Full,
+    /// Another thread holds the bucket.
+    #[error("the bucket of the flow is busy")]
+    Busy,
+}
+
+/// The flow table that workers and the control thread share.
+pub struct FlowTable {
+    geometry: Geometry,
+    /// A word per bucket: four tags of fifteen bits, zero for a free slot.
+    tags: Mapped<AtomicU64>,
+    hot: Mapped<HotFlow>,
+    shared: Mapped<SharedFlow>,
+    /// Counters of workers that are not the owner of an entry: packets, bytes.
+    foreign: Mapped<AtomicU64>,
+    touched: Mapped<AtomicU8>,
+    /// Head of the list of free overflow entries: index plus one, and a counter against reuse.
+    free: AtomicU64,
+    /// Links of that list.
+    free_next: Mapped<AtomicU32>,
+    used: AtomicU32,
+    used_overflow: AtomicU32,
+}
+
+impl FlowTable {
+    /// A table of that geometry, its shared half in `file` if one is given.
+    ///
+    /// # Errors
+    /// [`MapError`] when memory or file space is not to be had.
+    pub fn new(geometry: Geometry, file: Option<&Path>) -> Result<Self, MapError> {
+        let total = geometry.total();
+        let shared = match file {
+            Some(path) => Mapped::file(path, total)?,
+            None => Mapped::private(total)?,
+        };
+        let free_next = Mapped::<AtomicU32>::private(geometry.overflow as usize)?;
+        for (i, link) in free_next.iter().enumerate() {
+            let last = i + 1 == geometry.overflow as usize;
+            link.store(if last { 0 } else { i as u32 + 2 }, Ordering::Relaxed);
+        }
+        Ok(Self {
+            geometry,
+            tags: Mapped::private(geometry.entries as usize / 4)?,
+            hot: Mapped::private(total)?,
+            shared,
+            foreign: Mapped::private(total * 2)?,
+            touched: Mapped::private(total.div_ceil(BLOCK))?,
+            free: AtomicU64::new(u64::from(geometry.overflow > 0)),
+            free_next,
+            used: AtomicU32::new(0),
+            used_overflow: AtomicU32::new(0),
+        })
+    }
+
+    /// Main and overflow entries.
+    #[must_use]
+    pub const fn geometry(&self) -> Geometry {
+        self.geometry
+    }
+
+    /// Used entries: in the main table and in the overflow area.
+    #[must_use]
+    pub fn used(&self) -> (u32, u32) {
+        (self.used.load(Ordering::Relaxed), self.used_overflow.load(Ordering::Relaxed))
+    }
+
+    const fn tag(hash: FlowHash) -> u64 {
+        let tag = hash.secondary as u64 & TAG_MASK;
+        if tag == 0 { TAG_MASK } else { tag }
+    }
+
+    /// First step of a lookup: asks for the line of tags.
+    #[inline]
+    pub fn prefetch_tags(&self, hash: FlowHash) {
+        let bucket = self.geometry.bucket(hash.primary) as usize / 4;
+        if let Some(word) = self.tags.get(bucket) {
+            prefetch(word);
+        }
+    }
+
+    /// Second step of a lookup: asks for the entry that the tags point to and returns where it is, if any
+    /// tag matches. The answer is a hint for [`FlowTable::check`].
+    #[inline]
+    #[must_use]
+    pub fn candidate(&self, hash: FlowHash) -> Option<FlowIndex> {
+        let bucket = self.geometry.bucket(hash.primary);
+        let word = self.tags.get(bucket as usize / 4)?.load(Ordering::Acquire);
+        let differences = word ^ (Self::tag(hash) * 0x0000_2000_4000_8001);
+        for slot in 0..4 {
+            if (differences >> (slot * TAG_BITS)) & TAG_MASK == 0 {
+                let index = bucket + slot;
+                prefetch(self.hot.get(index as usize)?);
+                return Some(FlowIndex(index));
+            }
+        }
+        None
+    }
+
+    /// Third step of a lookup: the entry at a candidate position if it holds the key and is active.
+    #[inline]
+    #[must_use]
+    pub fn check(&self, index: FlowIndex, key: &FlowKey) -> Option<(&HotFlow, State)> {
+        let hot = self.hot.get(index.index())?;
+        let state = hot.state();
+        let hit = hot.matches(key.words())
+            && state.is_active()
+            && (!key.is_inet6() || self.shared.get(index.index())?.has_key(key));
+        hit.then_some((hot, state))
+    }
+
+    /// The entry of a key: all of its bucket and its overflow chain.
+    #[must_use]
+    pub fn find(&self, key: &FlowKey, hash: FlowHash) -> Option<FlowIndex> {
+        let bucket = self.geometry.bucket(hash.primary);
+        let word = self.tags.get(bucket as usize / 4)?.load(Ordering::Acquire);
+        self.find_with(key, hash, bucket, word)
+    }
+
+    fn find_with(&self, key: &FlowKey, hash: FlowHash, bucket: u32, word: u64) -> Option<FlowIndex> {
+        let tag = Self::tag(hash);
+        let here = |index: u32| self.check(FlowIndex(index), key).map(|_| FlowIndex(index));
+        (0..4)
+            .filter(|slot| (word >> (slot * TAG_BITS)) & TAG_MASK == tag)
+            .find_map(|slot| here(bucket + slot))
+            .or_else(|| if word & CHAINED == 0 { None } else { self.chain(bucket).find_map(here) })
+    }
+
+    /// Overflow entries of a bucket; bounded even if the chain changes while it is walked.
+    fn chain(&self, bucket: u32) -> impl Iterator<Item = u32> {
+        let first = self.geometry.entries;
+        let overflow = first..first + self.geometry.overflow;
+        let follow = move |index: u32| {
+            let next = self.shared[index as usize].next_index.load(Ordering::Acquire);
+            overflow.contains(&next).then_some(next)
+        };
+        std::iter::successors(follow(bucket + 3), move |index| follow(*index))
+            .take(self.geometry.overflow as usize)
+    }
+
+    /// The shared half of an entry.
+    #[must_use]
+    pub fn shared(&self, index: FlowIndex) -> Option<&SharedFlow> {
+        self.shared.get(index.index())
+    }
+
+    /// The private half of an entry.
+    #[must_use]
+    pub fn hot(&self, index: FlowIndex) -> Option<&HotFlow> {
+        self.hot.get(index.index())
+    }
+
+    fn lock(&self, bucket: u32) -> Result<u64, InsertError> {
+        let cell = &self.tags[bucket as usize / 4];
+        for _ in 0..LOCK_TRIES {
+            let word = cell.load(Ordering::Relaxed);
+            if word & LOCKED == 0
+                && cell
+                    .compare_exchange_weak(word, word | LOCKED, Ordering::Acquire, Ordering::Relaxed)
+                    .is_ok()
+            {
+                return Ok(word);
+            }
+            std::hint::spin_loop();
+        }
+        Err(InsertError::Busy)
+    }
+
+    fn unlock(&self, bucket: u32, word: u64) {
+        self.tags[bucket as usize / 4].store(word, Ordering::Release);
+    }
+
+    /// Makes an entry in HOLD and publishes it once `prepare` has filled in the rest of its shared half.
+    ///
+    /// # Errors
+    /// [`InsertError`] when the key is there, nothing is free, or the bucket is busy.
+    pub fn insert(
+        &self,
+        key: &FlowKey,
+        hash: FlowHash,
+        prepare: impl FnOnce(&SharedFlow),
+    ) -> Result<FlowIndex, InsertError> {
+        let bucket = self.geometry.bucket(hash.primary);
+        let word = self.lock(bucket)?;
+        if let Some(index) = self.find_with(key, hash, bucket, word) {
+            self.unlock(bucket, word);
+            return Err(InsertError::Exists(index));
+        }
+        let free = (0..4).find(|slot| {
+            self.shared[(bucket + slot) as usize].hash_flags.load(Ordering::Acquire) & HENTRY_VALID == 0
+        });
+        let (index, word) = if let Some(slot) = free {
+            self.used.fetch_add(1, Ordering::Relaxed);
+            (bucket + slot, word | Self::tag(hash) << (slot * TAG_BITS))
+        } else if let Some(index) = self.pop_free() {
+            self.used_overflow.fetch_add(1, Ordering::Relaxed);
+            (index, word | CHAINED)
+        } else {
+            self.unlock(bucket, word);
+            return Err(InsertError::Full);
+        };
+        self.fill(index, bucket, key, prepare);
+        if index >= self.geometry.entries {
+            self.shared[(bucket + 3) as usize].next_index.store(index, Ordering::Release);
+        }
+        self.unlock(bucket, word);
+        Ok(FlowIndex(index))
+    }
+
+    fn fill(&self, index: u32, bucket: u32, key: &FlowKey, prepare: impl FnOnce(&SharedFlow)) {
+        let shared = &self.shared[index as usize];
+        let in_overflow = index >= self.geometry.entries;
+        let next = if in_overflow || index == bucket + 3 {
+            self.chain(bucket).next().unwrap_or(u32::MAX)
+        } else {
+            u32::MAX
+        };
+        let generation = shared.generation.load(Ordering::Relaxed).wrapping_add(1);
+        shared.initialise(index, bucket, next);
+        shared.generation.store(generation, Ordering::Relaxed);
+        shared.set_key(key);
+        prepare(shared);
+        let hot = &self.hot[index as usize];
+        for (cell, word) in hot.key.iter().zip(key.words()) {
+            cell.store(*word, Ordering::Relaxed);
+        }
+        hot.packets.store(0, Ordering::Relaxed);
+        hot.bytes.store(0, Ordering::Relaxed);
+        hot.epoch.store(0, Ordering::Relaxed);
+        for cell in &self.foreign[index as usize * 2..][..2] {
+            if cell.load(Ordering::Relaxed) != 0 {
+                cell.store(0, Ordering::Relaxed);
+            }
+        }
+        hot.state.store(State::new(generation).0, Ordering::Release);
+        shared.hash_flags.store(HENTRY_VALID, Ordering::Release);
+    }
+
+    fn pop_free(&self) -> Option<u32> {
+        let mut head = self.free.load(Ordering::Acquire);
+        loop {
+            let position = (head as u32).checked_sub(1)?;
+            let next = self.free_next[position as usize].load(Ordering::Relaxed);
+            let new = ((head >> 32) + 1) << 32 | u64::from(next);
+            match self.free.compare_exchange_weak(head, new, Ordering::AcqRel, Ordering::Acquire) {
+                Ok(_) => return Some(self.geometry.entries + position),
+                Err(now) => head = now,
+            }
+        }
+    }
+
+    fn push_free(&self, index: u32) {
+        let position = index - self.geometry.entries;
+        let mut head = self.free.load(Ordering::Acquire);
+        loop {
+            self.free_next[position as usize].store(head as u32, Ordering::Relaxed);
+            let new = ((head >> 32) + 1) << 32 | u64::from(position + 1);
+            match self.free.compare_exchange_weak(head, new, Ordering::AcqRel, Ordering::Acquire) {
+                Ok(_) => return,
+                Err(now) => head = now,
+            }
+        }
+    }
+
+    /// First step of a removal: no lookup finds the entry any more. Its slot stays occupied until
+    /// [`FlowTable::release`], which is due when every worker has finished its present batch. `false` when
+    /// the slot is not in use or its bucket is busy.
+    pub fn unlink(&self, index: FlowIndex) -> bool {
+        let Some(key) = self.shared.get(index.index()).and_then(SharedFlow::key) else { return false };
+        let bucket = self.geometry.bucket(key.hash().primary);
+        let Ok(mut word) = self.lock(bucket) else { return false };
+        self.update_state(index, State::inactive);
+        if index.0 < self.geometry.entries {
+            word &= !(TAG_MASK << ((index.0 - bucket) * TAG_BITS));
+        } else {
+            let mut before = bucket + 3;
+            while let Some(at) = self.chain_after(before) {
+                if at == index.0 {
+                    let after = self.shared[at as usize].next_index.load(Ordering::Relaxed);
+                    self.shared[before as usize].next_index.store(after, Ordering::Release);
+                    break;
+                }
+                before = at;
+            }
+            if self.chain_after(bucket + 3).is_none() {
+                word &= !CHAINED;
+            }
+        }
+        self.unlock(bucket, word);
+        true
+    }
+
+    fn chain_after(&self, index: u32) -> Option<u32> {
+        let next = self.shared[index as usize].next_index.load(Ordering::Acquire);
+        (next >= self.geometry.entries && (next as usize) < self.geometry.total()).then_some(next)
+    }
+
+    /// Second step of a removal: the slot may be used again. The generation stays.
+    pub fn release(&self, index: FlowIndex) {
+        let Some(shared) = self.shared.get(index.index()) else { return };
+        // The chain of a bucket hangs off its fourth entry, which may itself be free.
+        let chain = (index.0 < self.geometry.entries && index.0 % 4 == 3)
+            .then(|| self.chain_after(index.0))
+            .flatten();
+        shared.clear();
+        if let Some(next) = chain {
+            shared.next_index.store(next, Ordering::Release);
+        }
+        if index.0 < self.geometry.entries {
+            self.used.fetch_sub(1, Ordering::Relaxed);
+        } else {
+            self.used_overflow.fetch_sub(1, Ordering::Relaxed);
+            self.push_free(index.0);
+        }
+    }
+
+    fn update_state(&self, index: FlowIndex, change: impl Fn(State) -> State) -> Option<State> {
+        let cell = &self.hot.get(index.index())?.state;
+        let old = cell.fetch_update(Ordering::AcqRel, Ordering::Acquire, |old| Some(change(State(old)).0));
+        old.ok().map(State)
+    }
+
+    /// Changes an entry as the agent asked: what was compiled is void, readers of the shared half wait until
+    /// `change` is done and then find all of it. `simple` says that the new action is a plain forward.
+    /// For the control thread only.
+    pub fn modify(&self, index: FlowIndex, change: impl FnOnce(&SharedFlow) -> (FlowAction, bool)) {
+        let Some(shared) = self.shared.get(index.index()) else { return };
+        self.update_state(index, State::changing);
+        std::sync::atomic::fence(Ordering::SeqCst);
+        let (action, simple) = change(shared);
+        self.update_state(index, |state| state.with_action(action, simple).changed());
+    }
+
+    /// Reads the shared half so that all of it belongs to one state. `None` when a change does not end
+    /// within a short time, or the entry is not active.
+    pub fn read<R>(&self, index: FlowIndex, read: impl Fn(&SharedFlow) -> R) -> Option<(R, State)> {
+        let hot = self.hot.get(index.index())?;
+        for _ in 0..LOCK_TRIES {
+            let before = hot.state();
+            if !before.is_active() {
+                return None;
+            }
+            if !before.is_changing() {
+                let result = read(&self.shared[index.index()]);
+                std::sync::atomic::fence(Ordering::Acquire);
+                let after = hot.state();
+                if after.version() == before.version() && !after.is_changing() {
+                    return Some((result, after));
+                }
+            }
+            std::hint::spin_loop();
+        }
+        None
+    }
+
+    /// Claims an entry for a worker if nobody owns it; says whether the worker is its owner now.
+    #[inline]
+    pub fn claim(&self, index: FlowIndex, worker: WorkerId) -> bool {
+        let Some(hot) = self.hot.get(index.index()) else { return false };
+        let state = hot.state();
+        match state.owner() {
+            Some(owner) => owner == worker,
+            None => hot
+                .state
+                .compare_exchange(state.0, state.with_owner(worker).0, Ordering::AcqRel, Ordering::Acquire)
+                .is_ok(),
+        }
+    }
+
+    /// Counts a packet on an entry, owned by the worker or not.
+    pub fn count(&self, index: FlowIndex, worker: WorkerId, bytes: usize) {
+        let Some(hot) = self.hot.get(index.index()) else { return };
+        if self.claim(index, worker) {
+            hot.count(bytes);
+        } else {
+            self.foreign[index.index() * 2].fetch_add(1, Ordering::Relaxed);
+            self.foreign[index.index() * 2 + 1].fetch_add(bytes as u64, Ordering::Relaxed);
+        }
+        self.touch(index);
+    }
+
+    /// Marks an entry for the next [`FlowTable::fold`].
+    #[inline]
+    pub fn touch(&self, index: FlowIndex) {
+        if let Some(cell) = self.touched.get(index.index() / BLOCK)
+            && cell.load(Ordering::Relaxed) == 0
+        {
+            cell.store(1, Ordering::Release);
+        }
+    }
+
+    /// Packets and bytes of an entry so far.
+    #[must_use]
+    pub fn counters(&self, index: FlowIndex) -> (u64, u64) {
+        let Some(hot) = self.hot.get(index.index()) else { return (0, 0) };
+        let foreign = &self.foreign[index.index() * 2..][..2];
+        // The owner's packet counter has 32 bits; the shared half remembers the carries.
+        let low = hot.packets.load(Ordering::Relaxed).wrapping_add(foreign[0].load(Ordering::Relaxed) as u32);
+        let (before, _) = self.shared[index.index()].counters();
+        let carry = u64::from(low < before as u32);
+        let packets = ((before >> 32) + carry) << 32 | u64::from(low);
+        let bytes = hot.bytes.load(Ordering::Relaxed) + foreign[1].load(Ordering::Relaxed);
+        (packets, bytes)
+    }
+
+    /// Brings the counters of one entry into its shared half. For the housekeeping thread.
+    pub fn fold_entry(&self, index: FlowIndex) {
+        let (Some(hot), Some(shared)) = (self.hot.get(index.index()), self.shared.get(index.index())) else {
+            return;
+        };
+        loop {
+            let before = hot.state();
+            if !before.is_active() {
+                return;
+            }
+            let (packets, bytes) = self.counters(index);
+            shared.set_counters(packets, bytes);
+            // The slot may have changed hands meanwhile: then these were another flow's counters.
+            if hot.state().generation() == before.generation() {
+                return;
+            }
+        }
+    }
+
+    /// Brings the counters of touched entries into the shared half; returns how many it looked at.
+    pub fn fold(&self) -> usize {
+        let mut scanned = 0;
+        for (block, cell) in self.touched.iter().enumerate() {
+            if cell.load(Ordering::Relaxed) != 0 {
+                cell.store(0, Ordering::Relaxed);
+                std::sync::atomic::fence(Ordering::SeqCst);
+                for index in block * BLOCK..((block + 1) * BLOCK).min(self.geometry.total()) {
+                    self.fold_entry(FlowIndex(index as u32));
+                    scanned += 1;
+                }
+            }
+        }
+        scanned
+    }
+
+    /// Adds TCP flags to an entry and says which it has now.
+    pub fn set_tcp_flags(&self, index: FlowIndex, flags: TcpFlags) -> TcpFlags {
+        let Some(shared) = self.shared.get(index.index()) else { return TcpFlags::empty() };
+        let before = shared.tcp_flags.fetch_or(flags.bits(), Ordering::AcqRel);
+        let now = TcpFlags::from_bits_truncate(before) | flags;
+        let settled = !now.contains(TcpFlags::FIN_R)
+            && (!now.contains(TcpFlags::SYN_R) || now.contains(TcpFlags::ESTABLISHED_R));
+        self.update_state(index, |state| state.with_tcp_settled(settled));
+        now
+    }
+
+    /// Whether a slot is in use.
+    #[must_use]
+    pub fn in_use(&self, index: FlowIndex) -> bool {
+        self.shared
+            .get(index.index())
+            .is_some_and(|s| s.hash_flags.load(Ordering::Acquire) & HENTRY_VALID != 0)
+    }
+
+    /// Every slot in use, in order.
+    pub fn indexes(&self) -> impl Iterator<Item = FlowIndex> {
+        (0..self.geometry.total() as u32).map(FlowIndex).filter(|index| self.in_use(*index))
+    }
+}

@@ -1,0 +1,80 @@
+//! Runtime options of `vrouter_ops` (control.md 4.2).
+
+/// Settings that the agent and the `vrouter` utility read and change. What this forwarder has no use for is
+/// remembered all the same, so that a GET shows what was set.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// Receive offload for guests.
+    pub perfr: i32,
+    /// Segment before encapsulation.
+    pub perfs: i32,
+    /// Clamp the MSS of SYNs from guests.
+    pub from_vm_mss_adj: i32,
+    /// Clamp the MSS of SYNs to guests.
+    pub to_vm_mss_adj: i32,
+    /// Steering stages.
+    pub perfr1: i32,
+    /// Steering stages.
+    pub perfr2: i32,
+    /// Steering stages.
+    pub perfr3: i32,
+    /// Pull inner headers.
+    pub perfp: i32,
+    /// Processor of a steering stage.
+    pub perfq1: i32,
+    /// Processor of a steering stage.
+    pub perfq2: i32,
+    /// Processor of a steering stage.
+    pub perfq3: i32,
+    /// Outer UDP checksum by the device.
+    pub udp_coff: i32,
+    /// Flows that may wait for the agent at a time; 0 for no limit.
+    pub flow_hold_limit: i32,
+    /// Send MPLS over UDP on GRE nexthops.
+    pub mudp: i32,
+    /// Flows that may be created beyond the hold limit.
+    pub burst_tokens: i32,
+    /// Milliseconds after which tokens are added.
+    pub burst_interval: i32,
+    /// Tokens added each interval.
+    pub burst_step: i32,
+    /// Priority tags for frames without VLAN.
+    pub priority_tagging: u32,
+    /// Log packets.
+    pub packet_dump: i32,
+    /// Close flows on any RST.
+    pub close_flow_on_rst: bool,
+    /// Log level, 1 to 8.
+    pub log_level: u32,
+    /// Log types that are on.
+    pub log_types: Vec<i32>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            perfr: 1,
+            perfs: 1,
+            from_vm_mss_adj: 1,
+            to_vm_mss_adj: 1,
+            perfr1: 0,
+            perfr2: 1,
+            perfr3: 1,
+            perfp: 1,
+            perfq1: 0,
+            perfq2: 0,
+            perfq3: 0,
+            udp_coff: 0,
+            flow_hold_limit: 8192,
+            mudp: 0,
+            burst_tokens: 0,
+            burst_interval: 0,
+            burst_step: 0,
+            priority_tagging: 0,
+            packet_dump: 0,
+            close_flow_on_rst: false,
+            log_level: 7,
+            log_types: Vec::new(),
+        }
+    }
+}

@@ -1,0 +1,169 @@
+//! What the workers see of the tables: one immutable snapshot per published batch of commands.
+
+use std::sync::Arc;
+
+use hashbrown::HashMap;
+use vr_types::{Label, Mac, MirrorId, NexthopId, VifId, Vni, VrfId};
+
+use crate::dense::Dense;
+use crate::fib::{Fib, Route};
+use crate::nexthop::{Nexthop, NexthopSlot};
+use crate::options::Options;
+use crate::vif::{Vif, VifFlags, VifKind};
+
+/// One VRF.
+#[derive(Clone, Default)]
+pub struct Vrf {
+    /// IPv4 routes.
+    pub inet: Fib<4>,
+    /// IPv6 routes.
+    pub inet6: Fib<16>,
+    /// Advances with every change of a route or bridge entry of this VRF.
+    pub epoch: u32,
+}
+
+/// Where mirrored packets go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Mirror {
+    /// The nexthop, by id: it is looked up for every packet.
+    pub nexthop: NexthopId,
+    /// Flags as given.
+    pub flags: u32,
+    /// VNI as given, negative for none.
+    pub vni: i32,
+    /// VLAN as given, negative for none.
+    pub vlan: i16,
+}
+
+/// The interfaces with a part of their own in forwarding.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Roles {
+    /// `pkt0`.
+    pub agent: VifId,
+    /// `vhost0`.
+    pub host: VifId,
+    /// The underlay, first uplink first.
+    pub fabric: [VifId; 3],
+    /// IPv6 of the underlay is routed, not cross-connected (forwarding.md 2.2).
+    pub inet6_underlay: bool,
+}
+
+impl Default for Roles {
+    fn default() -> Self {
+        Self { agent: VifId::NONE, host: VifId::NONE, fabric: [VifId::NONE; 3], inet6_underlay: false }
+    }
+}
+
+/// All tables but flows and the bridge table, which have lock-free readers of their own.
+#[derive(Clone, Default)]
+pub struct Snapshot {
+    /// Interfaces.
+    pub vifs: Dense<Vif>,
+    /// Nexthop objects by position.
+    pub nexthops: Dense<Nexthop>,
+    /// Where the object of an id is, if the id is in use.
+    pub nexthop_slots: Dense<NexthopSlot>,
+    /// Label to nexthop.
+    pub labels: Dense<NexthopSlot>,
+    /// VNI to nexthop.
+    pub vnis: Arc<HashMap<Vni, NexthopSlot>>,
+    /// VRFs that have routes.
+    pub vrfs: Dense<Vrf>,
+    /// Mirror entries.
+    pub mirrors: Dense<Mirror>,
+    /// Special interfaces.
+    pub roles: Roles,
+    /// Runtime options.
+    pub options: Options,
+    /// Advances with every change that can alter what a flow does but is not of one VRF: interfaces, and
+    /// nexthops that were changed or removed.
+    pub epoch: u32,
+}
+
+impl Snapshot {
+    /// An interface.
+    #[inline]
+    #[must_use]
+    pub fn vif(&self, id: VifId) -> Option<&Vif> {
+        self.vifs.get(id.index())
+    }
+
+    /// A nexthop object.
+    #[inline]
+    #[must_use]
+    pub fn nexthop(&self, slot: NexthopSlot) -> Option<&Nexthop> {
+        self.nexthops.get(slot.index())
+    }
+
+    /// The nexthop that has this id now.
+    #[inline]
+    #[must_use]
+    pub fn nexthop_by_id(&self, id: NexthopId) -> Option<&Nexthop> {
+        self.nexthop(*self.nexthop_slots.get(id.index())?)
+    }
+
+    /// The nexthop of a label.
+    #[inline]
+    #[must_use]
+    pub fn label(&self, label: Label) -> Option<NexthopSlot> {
+        self.labels.get(label.index()).copied()
+    }
+
+    /// The nexthop of a VNI.
+    #[inline]
+    #[must_use]
+    pub fn vni(&self, vni: Vni) -> Option<NexthopSlot> {
+        self.vnis.get(&vni).copied()
+    }
+
+    /// Longest match for an IPv4 address; the discard nexthop if there is none.
+    #[inline]
+    #[must_use]
+    pub fn route(&self, vrf: VrfId, address: [u8; 4]) -> Route {
+        self.vrfs.get(vrf.index()).map_or(Route::MISS, |vrf| vrf.inet.lookup(&address))
+    }
+
+    /// Longest match for an IPv6 address; the discard nexthop if there is none.
+    #[inline]
+    #[must_use]
+    pub fn route6(&self, vrf: VrfId, address: [u8; 16]) -> Route {
+        self.vrfs.get(vrf.index()).map_or(Route::MISS, |vrf| vrf.inet6.lookup(&address))
+    }
+
+    /// The epoch for which an action compiled in `vrf` is valid. Both parts only ever grow, so their sum
+    /// changes whenever one of them does; never zero.
+    #[inline]
+    #[must_use]
+    pub fn flow_epoch(&self, vrf: VrfId) -> u32 {
+        let vrf = self.vrfs.get(vrf.index()).map_or(0, |vrf| vrf.epoch);
+        self.epoch.wrapping_add(vrf).wrapping_add(1).max(1)
+    }
+
+    /// A mirror entry.
+    #[must_use]
+    pub fn mirror(&self, id: MirrorId) -> Option<&Mirror> {
+        self.mirrors.get(id.index())
+    }
+
+    /// The other side of a cross-connect: the first uplink for the host, the host for an uplink.
+    #[must_use]
+    pub fn cross_connect(&self, vif: &Vif) -> Option<VifId> {
+        let peer = match vif.kind {
+            VifKind::Host => self.roles.fabric[0],
+            VifKind::Physical => self.roles.host,
+            _ => VifId::NONE,
+        };
+        self.vif(peer).map(|peer| peer.id)
+    }
+
+    /// The sub-interface of `vif` for frames of this VLAN and source MAC.
+    #[must_use]
+    pub fn sub_interface(&self, vif: &Vif, vlan: u16, source: Mac) -> Option<&Vif> {
+        if vif.flags.contains(VifFlags::SERVICE_IF) {
+            return None;
+        }
+        let subs = &vif.details.sub_interfaces;
+        let of = |mac| subs.iter().find(|(v, m, _)| *v == vlan && *m == mac);
+        of(source).or_else(|| of(Mac::ZERO)).and_then(|(.., id)| self.vif(*id))
+    }
+}

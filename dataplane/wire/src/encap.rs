@@ -1,0 +1,4 @@
+//! Placeholder.
+/// Outer headers.
+#[derive(Clone, Debug)]
+pub struct EncapTemplate;
