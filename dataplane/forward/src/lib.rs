@@ -1,1 +1,86 @@
-//! The forwarding pipeline: one file per stage, no I/O.
+//! The forwarding pipeline: pure, without I/O, clock or logging.
+//!
+//! A worker owns a [`Forwarder`] and gives it batches of packets with the interface that they came from; what
+//! is to be sent comes back as an ordered list of packets and interfaces.
+
+use std::sync::Arc;
+
+use vr_frame::{Batch, FramePool, Packet};
+use vr_tables::Snapshot;
+use vr_tables::bridge::BridgeTable;
+use vr_tables::flow::FlowTable;
+use vr_tables::grace::Grace;
+use vr_tables::publish::Reader;
+use vr_tables::stats::WorkerStats;
+use vr_types::{FlowIndex, VifId, WorkerId};
+
+/// What a forwarder works with; all of it is shared with the control thread.
+pub struct Shared {
+    /// The worker's number.
+    pub worker: WorkerId,
+    /// Snapshots of the tables.
+    pub tables: Reader<Snapshot>,
+    /// The bridge table.
+    pub bridge: Arc<BridgeTable>,
+    /// The flow table.
+    pub flows: Arc<FlowTable>,
+    /// Announces batches.
+    pub grace: Arc<Grace>,
+    /// The worker's counters.
+    pub stats: Arc<WorkerStats>,
+    /// Flows that wait for the agent, over all workers.
+    pub holds: Arc<HoldCounters>,
+}
+
+/// Flows in HOLD, over all workers.
+#[derive(Debug, Default)]
+pub struct HoldCounters {
+    /// Entries created in HOLD.
+    pub created: std::sync::atomic::AtomicU64,
+    /// Entries that the agent took out of HOLD or deleted there.
+    pub resolved: std::sync::atomic::AtomicU64,
+}
+
+/// Time as the pipeline knows it: nanoseconds of a monotonic clock, read once per batch by the worker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Now(pub u64);
+
+/// Packets to send, in order.
+pub type Output = Vec<(VifId, Packet)>;
+
+/// One worker's pipeline.
+pub struct Forwarder {
+    shared: Shared,
+}
+
+impl Forwarder {
+    /// A forwarder.
+    #[must_use]
+    pub fn new(shared: Shared) -> Self {
+        Self { shared }
+    }
+
+    /// Forwards the packets of `batch`, which came from interface `from`; leaves it empty. What is to be sent
+    /// is appended to `out`.
+    pub fn process(&mut self, from: VifId, batch: &mut Batch, now: Now, pool: &mut FramePool, out: &mut Output) {
+        let _ = (from, now, out, &self.shared);
+        for packet in batch.drain(..) {
+            pool.free(packet.frame);
+        }
+    }
+
+    /// Looks again at the packets held for a flow, because its entry was set or removed.
+    pub fn release_held(&mut self, flow: FlowIndex, now: Now, pool: &mut FramePool, out: &mut Output) {
+        let _ = (flow, now, pool, out);
+    }
+
+    /// Does what is due at this time: gives up packets that waited too long.
+    pub fn tick(&mut self, now: Now, pool: &mut FramePool, out: &mut Output) {
+        let _ = (now, pool, out);
+    }
+
+    /// Gives back every frame that is still held; for the end of a worker.
+    pub fn close(self, pool: &mut FramePool) {
+        let _ = pool;
+    }
+}
