@@ -9,6 +9,7 @@ use vr_frame::{Batch, FramePool, Packet};
 use vr_tables::Snapshot;
 use vr_tables::bridge::BridgeTable;
 use vr_tables::flow::FlowTable;
+pub use vr_tables::flow::HoldCounters;
 use vr_tables::grace::Grace;
 use vr_tables::publish::Reader;
 use vr_tables::stats::WorkerStats;
@@ -30,15 +31,6 @@ pub struct Shared {
     pub stats: Arc<WorkerStats>,
     /// Flows that wait for the agent, over all workers.
     pub holds: Arc<HoldCounters>,
-}
-
-/// Flows in HOLD, over all workers.
-#[derive(Debug, Default)]
-pub struct HoldCounters {
-    /// Entries created in HOLD.
-    pub created: std::sync::atomic::AtomicU64,
-    /// Entries that the agent took out of HOLD or deleted there.
-    pub resolved: std::sync::atomic::AtomicU64,
 }
 
 /// Time as the pipeline knows it: nanoseconds of a monotonic clock, read once per batch by the worker.

@@ -5,12 +5,16 @@
 //! key, a state word, counters and what the owning worker compiled. `docs/flow-table.md` states which one is
 //! the truth for which field, and who may change what under which memory order.
 
+mod holds;
 mod hot;
 mod key;
 mod layout;
+mod ports;
 mod table;
 
+pub use holds::HoldCounters;
 pub use hot::{Compiled, EgressKind, HotFlow, State};
 pub use key::{FlowHash, FlowKey};
 pub use layout::{FlowAction, FlowFlags, SharedFlow, TcpFlags};
+pub use ports::ServicePorts;
 pub use table::{FlowTable, InsertError};

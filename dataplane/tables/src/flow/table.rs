@@ -6,6 +6,7 @@ use vr_types::{FlowIndex, WorkerId};
 use super::hot::{HotFlow, State};
 use super::key::{FlowHash, FlowKey};
 use super::layout::{FlowAction, HENTRY_VALID, SharedFlow, TcpFlags};
+use super::ports::ServicePorts;
 use crate::geometry::Geometry;
 use crate::mapped::{MapError, Mapped};
 use crate::prefetch::prefetch;
@@ -52,6 +53,7 @@ pub struct FlowTable {
     free_next: Mapped<AtomicU32>,
     used: AtomicU32,
     used_overflow: AtomicU32,
+    ports: ServicePorts,
 }
 
 impl FlowTable {
@@ -81,6 +83,7 @@ impl FlowTable {
             free_next,
             used: AtomicU32::new(0),
             used_overflow: AtomicU32::new(0),
+            ports: ServicePorts::default(),
         })
     }
 
@@ -88,6 +91,12 @@ impl FlowTable {
     #[must_use]
     pub const fn geometry(&self) -> Geometry {
         self.geometry
+    }
+
+    /// Ports of link-local services.
+    #[must_use]
+    pub const fn ports(&self) -> &ServicePorts {
+        &self.ports
     }
 
     /// Used entries: in the main table and in the overflow area.
@@ -211,6 +220,22 @@ impl FlowTable {
         hash: FlowHash,
         prepare: impl FnOnce(&SharedFlow),
     ) -> Result<FlowIndex, InsertError> {
+        self.insert_as(key, hash, |shared| {
+            prepare(shared);
+            (FlowAction::Hold, false)
+        })
+    }
+
+    /// As [`FlowTable::insert`], with the action that `prepare` says, and whether that is a plain forward.
+    ///
+    /// # Errors
+    /// As [`FlowTable::insert`].
+    pub fn insert_as(
+        &self,
+        key: &FlowKey,
+        hash: FlowHash,
+        prepare: impl FnOnce(&SharedFlow) -> (FlowAction, bool),
+    ) -> Result<FlowIndex, InsertError> {
         let bucket = self.geometry.bucket(hash.primary);
         let word = self.lock(bucket)?;
         if let Some(index) = self.find_with(key, hash, bucket, word) {
@@ -238,7 +263,13 @@ impl FlowTable {
         Ok(FlowIndex(index))
     }
 
-    fn fill(&self, index: u32, bucket: u32, key: &FlowKey, prepare: impl FnOnce(&SharedFlow)) {
+    fn fill(
+        &self,
+        index: u32,
+        bucket: u32,
+        key: &FlowKey,
+        prepare: impl FnOnce(&SharedFlow) -> (FlowAction, bool),
+    ) {
         let shared = &self.shared[index as usize];
         let in_overflow = index >= self.geometry.entries;
         let next = if in_overflow || index == bucket + 3 {
@@ -250,7 +281,7 @@ impl FlowTable {
         shared.initialise(index, bucket, next);
         shared.generation.store(generation, Ordering::Relaxed);
         shared.set_key(key);
-        prepare(shared);
+        let (action, simple) = prepare(shared);
         let hot = &self.hot[index as usize];
         for (cell, word) in hot.key.iter().zip(key.words()) {
             cell.store(*word, Ordering::Relaxed);
@@ -263,7 +294,7 @@ impl FlowTable {
                 cell.store(0, Ordering::Relaxed);
             }
         }
-        hot.state.store(State::new(generation).0, Ordering::Release);
+        hot.state.store(State::new(generation).with_action(action, simple).0, Ordering::Release);
         shared.hash_flags.store(HENTRY_VALID, Ordering::Release);
     }
 
