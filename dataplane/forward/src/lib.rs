@@ -3,6 +3,10 @@
 //! A worker owns a [`Forwarder`] and gives it batches of packets with the interface that they came from; what
 //! is to be sent comes back as an ordered list of packets and interfaces.
 
+mod bytes;
+mod full;
+mod verdict;
+
 use std::sync::Arc;
 
 use vr_frame::{Batch, FramePool, Packet};
@@ -43,36 +47,69 @@ pub type Output = Vec<(VifId, Packet)>;
 /// One worker's pipeline.
 pub struct Forwarder {
     shared: Shared,
+    memory: full::Memory,
 }
 
 impl Forwarder {
     /// A forwarder.
     #[must_use]
     pub fn new(shared: Shared) -> Self {
-        Self { shared }
+        Self { shared, memory: full::Memory::default() }
     }
 
     /// Forwards the packets of `batch`, which came from interface `from`; leaves it empty. What is to be sent
     /// is appended to `out`.
-    pub fn process(&mut self, from: VifId, batch: &mut Batch, now: Now, pool: &mut FramePool, out: &mut Output) {
-        let _ = (from, now, out, &self.shared);
-        for packet in batch.drain(..) {
-            pool.free(packet.frame);
-        }
+    pub fn process(
+        &mut self,
+        from: VifId,
+        batch: &mut Batch,
+        now: Now,
+        pool: &mut FramePool,
+        out: &mut Output,
+    ) {
+        self.with_tables(now, pool, out, |full| {
+            for packet in batch.drain(..) {
+                full.receive(from, packet);
+            }
+        });
     }
 
     /// Looks again at the packets held for a flow, because its entry was set or removed.
     pub fn release_held(&mut self, flow: FlowIndex, now: Now, pool: &mut FramePool, out: &mut Output) {
-        let _ = (flow, now, pool, out);
+        self.with_tables(now, pool, out, |full| full.release(flow));
     }
 
     /// Does what is due at this time: gives up packets that waited too long.
     pub fn tick(&mut self, now: Now, pool: &mut FramePool, out: &mut Output) {
-        let _ = (now, pool, out);
+        self.with_tables(now, pool, out, |full| full.expire_held());
     }
 
     /// Gives back every frame that is still held; for the end of a worker.
-    pub fn close(self, pool: &mut FramePool) {
-        let _ = pool;
+    pub fn close(mut self, pool: &mut FramePool) {
+        self.memory.held.clear(pool);
+    }
+
+    fn with_tables(
+        &mut self,
+        now: Now,
+        pool: &mut FramePool,
+        out: &mut Output,
+        run: impl FnOnce(&mut full::Full<'_>),
+    ) {
+        let Shared { worker, tables, bridge, flows, grace, stats, holds } = &mut self.shared;
+        grace.enter(*worker);
+        run(&mut full::Full {
+            tables: tables.latest(),
+            bridge,
+            flows,
+            stats,
+            holds,
+            worker: *worker,
+            now,
+            pool,
+            out,
+            memory: &mut self.memory,
+        });
+        grace.leave(*worker);
     }
 }

@@ -89,6 +89,15 @@ impl Frame {
         unsafe { std::slice::from_raw_parts(self.data.as_ptr(), self.len as usize) }
     }
 
+    /// `len` bytes of the buffer from position `start` on, inside the window or not; `None` when they leave
+    /// the buffer. What lies outside the window is what was pulled off or never written.
+    #[must_use]
+    pub fn buffer_bytes(&self, start: usize, len: usize) -> Option<&[u8]> {
+        let end = start.checked_add(len).filter(|end| *end <= self.class.size())?;
+        // SAFETY: the range lies in the buffer that this frame owns; bytes of a mapping are initialised.
+        Some(unsafe { std::slice::from_raw_parts(self.buffer_start().as_ptr().add(start), end - start) })
+    }
+
     /// The bytes, for writing.
     #[inline]
     #[must_use]

@@ -1,4 +1,5 @@
 //! Header views, builders, checksums and encapsulation templates.
 
+pub mod checksum;
 pub mod encap;
 pub mod hash;

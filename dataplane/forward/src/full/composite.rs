@@ -1,0 +1,378 @@
+//! Composite nexthops: one of several, or all of them (forwarding.md 4.12).
+
+use std::net::IpAddr;
+use std::sync::atomic::Ordering::Relaxed;
+
+use vr_tables::bridge::BridgeFlags;
+use vr_tables::flow::FlowFlags;
+use vr_tables::nexthop::{
+    Composite, Member, Nexthop, NexthopAction, NexthopFamily, NexthopFlags, NexthopSlot,
+};
+use vr_tables::stats::VrfCounter;
+use vr_types::{DropReason, FlowIndex, NexthopId, Trap, TrapReason, TunnelKind};
+use vr_wire::encap::EncapTemplate;
+use vr_wire::hash;
+
+use super::flow_key::{self, Keyed};
+use super::tunnel_in::EDGE_STACK;
+use super::{Full, Kind, Pkt};
+use crate::bytes::array;
+use crate::verdict::{Step, Stop};
+
+/// Where a frame to be replicated came from.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Origin {
+    /// A local interface.
+    Local,
+    /// A neighbour in the multicast tree; the frame stands behind a VXLAN packet's headers.
+    Tree,
+    /// From outside of the tree, without those headers.
+    Outside,
+    /// A peer that replicates itself.
+    Ingress,
+    /// A top of rack switch.
+    TopOfRack,
+}
+
+impl Full<'_> {
+    pub(super) fn composite(
+        &mut self,
+        pkt: &mut Pkt,
+        slot: NexthopSlot,
+        nexthop: &Nexthop,
+        composite: &Composite,
+    ) -> Stop {
+        let flags = nexthop.flags;
+        if flags.contains(NexthopFlags::COMPOSITE_ECMP) {
+            self.count_vrf(pkt.vrf, VrfCounter::EcmpComposites);
+            return self.choose(pkt, flags, composite);
+        }
+        if flags.contains(NexthopFlags::MCAST) {
+            self.count_vrf(pkt.vrf, VrfCounter::L2McastComposites);
+            return self.replicate(pkt, slot, nexthop, composite);
+        }
+        if composite.members.is_empty() {
+            return Stop::Drop(DropReason::Discard);
+        }
+        Stop::Drop(DropReason::InvalidNh)
+    }
+
+    /// ECMP: the member that the flow says, else one by the hash of the packet.
+    fn choose(&mut self, pkt: &mut Pkt, flags: NexthopFlags, composite: &Composite) -> Stop {
+        let at = |position: usize| composite.members.get(position).copied().flatten();
+        let told = usize::try_from(pkt.ecmp).ok().and_then(at);
+        let member = match told {
+            Some(member) => member,
+            None => match self.select(pkt, composite) {
+                Some((position, member)) => {
+                    self.remember_member(pkt, position);
+                    member
+                }
+                None => return Stop::Drop(DropReason::InvalidNh),
+            },
+        };
+        if !flags.contains(NexthopFlags::COMPOSITE_LU_ECMP) {
+            pkt.label = member.label;
+            pkt.label_is_vni = false;
+        }
+        self.output(pkt, member.nexthop)
+    }
+
+    fn select(&self, pkt: &Pkt, composite: &Composite) -> Option<(i8, Member)> {
+        let members = &composite.members;
+        if let Some(found) = self.sticky_member(pkt, composite) {
+            return Some(found);
+        }
+        let hash = self.member_hash(pkt, composite.hash_fields) as usize;
+        let position = hash % members.len().max(1);
+        if let Some(member) = members.get(position).copied().flatten() {
+            return Some((position as i8, member));
+        }
+        let present = || members.iter().enumerate().filter_map(|(i, member)| Some((i as i8, (*member)?)));
+        present().nth(hash % present().count().max(1))
+    }
+
+    /// The member from which the reverse flow's packets came.
+    fn sticky_member(&self, pkt: &Pkt, composite: &Composite) -> Option<(i8, Member)> {
+        if pkt.ecmp != -1 {
+            return None;
+        }
+        let shared = self.flows.shared(pkt.flow?)?;
+        if !shared.flags().contains(FlowFlags::RFLOW_VALID) {
+            return None;
+        }
+        let reverse = self.flows.shared(FlowIndex(shared.reverse.load(Relaxed)))?;
+        let info = reverse.source_info.load(Relaxed);
+        composite.members.iter().enumerate().find_map(|(position, member)| {
+            let member = (*member)?;
+            let matches = match &self.tables.nexthop(member.nexthop)?.action {
+                NexthopAction::Tunnel(tunnel) => match tunnel.destination {
+                    IpAddr::V4(address) => u32::from_le_bytes(address.octets()) == info,
+                    IpAddr::V6(_) => false,
+                },
+                NexthopAction::Encap(encap) => u32::from(encap.vif.0) == info,
+                _ => false,
+            };
+            matches.then_some((position as i8, member))
+        })
+    }
+
+    /// Hash over the fields that the composite names, or of the flow's key.
+    fn member_hash(&self, pkt: &Pkt, fields: u8) -> u32 {
+        if let Some(key) = pkt.flow.and_then(|flow| self.flows.shared(flow)?.key()) {
+            return key.hash().primary;
+        }
+        if !pkt.kind.is_ip() {
+            let frame = pkt.bytes();
+            let word = |at: usize| array::<4>(frame, at).map_or(0, u32::from_le_bytes);
+            return hash::hash_words(&[word(0), word(4), word(8), u32::from(pkt.vrf.0)]).0;
+        }
+        let keyed = match pkt.kind {
+            Kind::Inet => flow_key::inet(pkt.l3(), NexthopId(0)),
+            _ => flow_key::inet6(pkt.l3(), NexthopId(0)),
+        };
+        let Ok(Keyed::Key(key)) = keyed else { return 0 };
+        let fields = if fields == 0 { 0x1f } else { fields };
+        let mut words = *key.words();
+        let keep = |bit: u8| fields & bit != 0;
+        if !keep(1) {
+            words[0] &= 0xff;
+        }
+        let (source, destination) = if key.is_inet6() { (3..7, 7..11) } else { (3..4, 4..5) };
+        if !keep(2) {
+            words[source].fill(0);
+        }
+        if !keep(4) {
+            words[1] &= 0xffff_0000;
+        }
+        if !keep(8) {
+            words[destination].fill(0);
+        }
+        if !keep(16) {
+            words[1] &= 0x0000_ffff;
+        }
+        hash::hash_words(&words).0
+    }
+
+    /// The flow keeps the member; whoever was first wins.
+    fn remember_member(&self, pkt: &mut Pkt, position: i8) {
+        if let Some(shared) = pkt.flow.and_then(|flow| self.flows.shared(flow)) {
+            let _ = shared.ecmp_index.compare_exchange(pkt.ecmp, position, Relaxed, Relaxed);
+        }
+        pkt.ecmp = position;
+    }
+
+    /// The root of a replication tree: copies to every member composite that fits the origin.
+    fn replicate(&mut self, pkt: &mut Pkt, slot: NexthopSlot, root: &Nexthop, composite: &Composite) -> Stop {
+        let origin = match self.origin(pkt, root, composite) {
+            Ok(origin) => origin,
+            Err(stop) => return stop,
+        };
+        if let Some(stop) = self.control_packet(pkt, origin) {
+            return stop;
+        }
+        if composite.members.is_empty() {
+            return Stop::Drop(DropReason::Discard);
+        }
+        let (label, vrf) = (pkt.label, pkt.vrf);
+        for member in composite.members.iter().flatten() {
+            let Some(group) = self.tables.nexthop(member.nexthop) else { continue };
+            let NexthopAction::Composite(members) = &group.action else { continue };
+            if !group.flags.contains(NexthopFlags::VALID) {
+                continue;
+            }
+            pkt.label = label;
+            pkt.vrf = vrf;
+            pkt.nexthop = Some(slot);
+            let flags = group.flags;
+            if flags.contains(NexthopFlags::COMPOSITE_ENCAP) {
+                self.to_local_members(pkt, origin, members);
+            } else if flags.contains(NexthopFlags::COMPOSITE_FABRIC) {
+                if origin != Origin::Ingress {
+                    self.to_tree_members(pkt, origin, group, members);
+                }
+            } else if flags.contains(NexthopFlags::COMPOSITE_EVPN) {
+                if matches!(origin, Origin::Local | Origin::TopOfRack) {
+                    self.count_vrf(pkt.vrf, VrfCounter::EvpnComposites);
+                    self.to_peers(pkt, members, 0, None);
+                }
+            } else if flags.contains(NexthopFlags::COMPOSITE_TOR) {
+                self.count_vrf(pkt.vrf, VrfCounter::EvpnComposites);
+                let strip = if origin == Origin::Tree { EDGE_STACK } else { 0 };
+                self.to_peers(pkt, members, strip, pkt.outer_source);
+            }
+        }
+        Stop::Drop(DropReason::ClonedOriginal)
+    }
+
+    /// Which kind of sender the frame came from, checked against the tree.
+    fn origin(&self, pkt: &Pkt, root: &Nexthop, composite: &Composite) -> Step<Origin> {
+        if !self.from_underlay(pkt) {
+            return Ok(Origin::Local);
+        }
+        let Some(source) = pkt.outer_source else { return Err(DropReason::InvalidMcastSource.into()) };
+        for member in composite.members.iter().flatten() {
+            let Some(group) = self.tables.nexthop(member.nexthop) else { continue };
+            let NexthopAction::Composite(members) = &group.action else { continue };
+            let from_group = members.members.iter().flatten().any(|peer| {
+                matches!(self.tables.nexthop(peer.nexthop).map(|nh| &nh.action),
+                    Some(NexthopAction::Tunnel(tunnel)) if tunnel.destination == source)
+            });
+            if !from_group {
+                continue;
+            }
+            if group.flags.contains(NexthopFlags::COMPOSITE_FABRIC) {
+                return Ok(Origin::Tree);
+            }
+            if group.flags.contains(NexthopFlags::COMPOSITE_EVPN) {
+                return Ok(Origin::Ingress);
+            }
+            if group.flags.contains(NexthopFlags::COMPOSITE_TOR) {
+                return Ok(Origin::TopOfRack);
+            }
+        }
+        if root.flags.contains(NexthopFlags::VALIDATE_MCAST_SRC) {
+            return Err(DropReason::InvalidMcastSource.into());
+        }
+        Ok(Origin::Outside)
+    }
+
+    /// Broadcast control packets that are answered or shown to the agent (forwarding.md 7.8).
+    fn control_packet(&mut self, pkt: &mut Pkt, origin: Origin) -> Option<Stop> {
+        if pkt.vlan.is_some() {
+            return None;
+        }
+        let source = array::<6>(pkt.bytes(), 6).map(vr_types::Mac);
+        let of_switch = source
+            .and_then(|mac| self.entry(pkt.vrf, mac))
+            .is_some_and(|entry| entry.flags.contains(BridgeFlags::EVPN_CONTROL));
+        let known_source = matches!(origin, Origin::Local | Origin::TopOfRack) || of_switch;
+        match pkt.kind {
+            Kind::Arp => {
+                if pkt.pull_to_network().is_err() {
+                    return Some(Stop::Drop(DropReason::Pull));
+                }
+                let handled = self.arp_input(pkt);
+                if handled.is_none() && pkt.restore_l2().is_err() {
+                    return Some(Stop::Drop(DropReason::Push));
+                }
+                handled
+            }
+            Kind::Inet6 if known_source && super::neighbour::is_neighbour_discovery(pkt) => {
+                if pkt.l3().get(40) == Some(&133) {
+                    return Some(Stop::Trap(Trap::new(TrapReason::L3Protocols)));
+                }
+                if pkt.pull_to_network().is_err() {
+                    return Some(Stop::Drop(DropReason::Pull));
+                }
+                let handled = self.neighbour_input(pkt);
+                if handled.is_none() && pkt.restore_l2().is_err() {
+                    return Some(Stop::Drop(DropReason::Push));
+                }
+                handled
+            }
+            _ => None,
+        }
+    }
+
+    /// A copy of the frame behind `strip` bytes, to be sent by a member.
+    fn copy_for_member(&mut self, pkt: &Pkt, strip: usize) -> Option<Pkt> {
+        let copy = self.duplicate(pkt).and_then(|mut copy| match copy.pull(strip) {
+            Ok(()) => Some(copy),
+            Err(_) => {
+                self.pool.free(copy.frame);
+                None
+            }
+        });
+        if copy.is_none() {
+            self.stats.dropped(pkt.vif, DropReason::McastCloneFail);
+        }
+        copy
+    }
+
+    fn send_copy(&mut self, mut copy: Pkt, slot: NexthopSlot) {
+        let end = self.output(&mut copy, slot);
+        self.finish(copy, end);
+    }
+
+    fn to_local_members(&mut self, pkt: &Pkt, origin: Origin, group: &Composite) {
+        self.count_vrf(pkt.vrf, VrfCounter::EncapComposites);
+        let strip = if origin == Origin::Tree { EDGE_STACK } else { 0 };
+        for member in group.members.iter().flatten() {
+            let Some(nexthop) = self.tables.nexthop(member.nexthop) else { continue };
+            let Some(vif) = nexthop.vif() else { continue };
+            if vif == pkt.vif {
+                continue;
+            }
+            let Some(mut copy) = self.copy_for_member(pkt, strip) else { continue };
+            if let Some(vif) = self.tables.vif(vif) {
+                copy.vrf = vif.vrf;
+            }
+            self.send_copy(copy, member.nexthop);
+        }
+    }
+
+    /// Neighbours in the multicast tree: the frame travels in a VXLAN packet behind the label.
+    fn to_tree_members(&mut self, pkt: &Pkt, origin: Origin, group: &Nexthop, members: &Composite) {
+        self.count_vrf(pkt.vrf, VrfCounter::FabricComposites);
+        let local = matches!(origin, Origin::Local | Origin::TopOfRack);
+        let bridged = group.family == NexthopFamily::Bridge;
+        let Some(vni) = pkt.label.or(if local { None } else { Some(0) }) else {
+            self.stats.dropped(pkt.vif, DropReason::InvalidLabel);
+            return;
+        };
+        for member in members.members.iter().flatten() {
+            let Some(nexthop) = self.tables.nexthop(member.nexthop) else { continue };
+            let NexthopAction::Tunnel(tunnel) = &nexthop.action else { continue };
+            if pkt.outer_source == Some(tunnel.destination) {
+                continue;
+            }
+            let Some(mut copy) = self.copy_for_member(pkt, 0) else { continue };
+            if tunnel.kind == TunnelKind::Vxlan {
+                self.drop(copy, DropReason::InvalidNh);
+                continue;
+            }
+            if bridged {
+                let stacked = if local {
+                    self.push_edge_stack(&mut copy, tunnel.source, tunnel.destination, vni)
+                } else {
+                    Ok(())
+                };
+                if let Err(stop) = stacked {
+                    self.finish(copy, stop);
+                    continue;
+                }
+                copy.control_word = true;
+            }
+            copy.label = member.label;
+            copy.label_is_vni = false;
+            self.send_copy(copy, member.nexthop);
+        }
+    }
+
+    /// Writes the headers of a VXLAN packet in front of a frame, without an outer Ethernet header.
+    fn push_edge_stack(&mut self, pkt: &mut Pkt, source: IpAddr, destination: IpAddr, vni: u32) -> Step {
+        let template = EncapTemplate::new(TunnelKind::Vxlan, &[], source, destination, 0, None)
+            .map_err(|_| DropReason::InvalidNh)?;
+        self.encapsulate(pkt, &template, vni, false)?;
+        // What follows is an opaque frame.
+        pkt.kind = Kind::Unknown;
+        Ok(())
+    }
+
+    /// Peers that get the bare frame.
+    fn to_peers(&mut self, pkt: &Pkt, group: &Composite, strip: usize, except: Option<IpAddr>) {
+        for member in group.members.iter().flatten() {
+            let Some(nexthop) = self.tables.nexthop(member.nexthop) else { continue };
+            if let (NexthopAction::Tunnel(tunnel), Some(except)) = (&nexthop.action, except)
+                && tunnel.destination == except
+            {
+                continue;
+            }
+            let Some(mut copy) = self.copy_for_member(pkt, strip) else { continue };
+            copy.label = member.label;
+            copy.label_is_vni = false;
+            self.send_copy(copy, member.nexthop);
+        }
+    }
+}

@@ -1,0 +1,263 @@
+//! Flow processing: lookup, creation, source check, action (forwarding.md 6.2, 6.5 to 6.7).
+
+use std::net::IpAddr;
+use std::sync::atomic::Ordering::Relaxed;
+
+use vr_tables::flow::{FlowAction, FlowFlags, FlowHash, FlowKey, InsertError, SharedFlow};
+use vr_tables::nexthop::{Nexthop, NexthopAction, NexthopFlags};
+use vr_tables::vif::{VifFlags, VifKind};
+use vr_types::{DropReason, FlowIndex, NexthopId, VrfId};
+
+use super::flow_key::Keyed;
+use super::ip::inet_header_len;
+use super::{Full, Kind, Pkt, Resume};
+use crate::bytes::{array, be16, put};
+use crate::verdict::{Step, Stop};
+
+/// What a packet needs of its flow's entry, read at one moment.
+#[derive(Clone, Copy)]
+pub(super) struct Entry {
+    pub(super) action: u16,
+    pub(super) flags: FlowFlags,
+    pub(super) vrf: VrfId,
+    pub(super) dvrf: VrfId,
+    ttl: u8,
+    pub(super) reverse: FlowIndex,
+    source_nexthop: NexthopId,
+    ecmp: i8,
+    udp_source_port: u16,
+}
+
+impl Entry {
+    fn of(shared: &SharedFlow) -> Self {
+        Self {
+            action: shared.action.load(Relaxed),
+            flags: shared.flags(),
+            vrf: VrfId(shared.vrf.load(Relaxed)),
+            dvrf: VrfId(shared.dvrf.load(Relaxed)),
+            ttl: shared.ttl.load(Relaxed),
+            reverse: FlowIndex(shared.reverse.load(Relaxed)),
+            source_nexthop: NexthopId(shared.source_nexthop.load(Relaxed)),
+            ecmp: shared.ecmp_index.load(Relaxed),
+            udp_source_port: shared.udp_source_port.load(Relaxed),
+        }
+    }
+
+    /// The reverse flow, if it is linked.
+    pub(super) fn linked(&self) -> Option<FlowIndex> {
+        (self.flags.contains(FlowFlags::RFLOW_VALID) && self.reverse != FlowIndex::NONE)
+            .then_some(self.reverse)
+    }
+}
+
+/// Result of a source check.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Source {
+    Valid,
+    /// Another member of the composite.
+    Mismatch(i8),
+    Invalid,
+}
+
+impl Full<'_> {
+    /// Looks up the packet's flow where that is due and applies its action. `resume` says where the packet
+    /// goes on if it has to wait for the agent.
+    pub(super) fn flow(&mut self, pkt: &mut Pkt, resume: Resume) -> Step {
+        if !self.flow_is_due(pkt) {
+            return Ok(());
+        }
+        let key = match self.key(pkt) {
+            Ok(Keyed::Key(key)) => key,
+            Ok(Keyed::NoFlow) => {
+                pkt.flow_done = true;
+                return Ok(());
+            }
+            // The ports of a later fragment are those of the first; without them there is no key.
+            Ok(Keyed::LaterFragment) => return Err(DropReason::NoFragEntry.into()),
+            Err(_) => return Err(DropReason::Misc.into()),
+        };
+        if self.is_tunnel_packet(pkt) {
+            return Ok(());
+        }
+        pkt.flow_done = true;
+        let hash = key.hash();
+        match self.flows.find(&key, hash) {
+            Some(index) => self.flow_hit(pkt, index, resume),
+            None => self.flow_miss(pkt, &key, hash, resume),
+        }
+    }
+
+    fn flow_is_due(&self, pkt: &Pkt) -> bool {
+        let Some(vif) = self.tables.vif(pkt.vif) else { return false };
+        let tagged = pkt.vlan.is_some() && !vif.flags.contains(VifFlags::SERVICE_IF);
+        if pkt.multicast || tagged || !pkt.kind.is_ip() || pkt.flow_done {
+            return false;
+        }
+        let policy = vif.flags.contains(VifFlags::POLICY);
+        if pkt.kind == Kind::Inet6 {
+            return pkt.flow_wanted || policy;
+        }
+        let Some(destination) = array::<4>(pkt.l3(), 16) else { return policy || pkt.flow_wanted };
+        let link_local = vif.kind.is_host_side() && destination[..2] == [169, 254];
+        let group = destination[0] & 0xf0 == 0xe0 || destination == [255; 4];
+        (pkt.flow_wanted || policy && !link_local) && !group
+    }
+
+    fn flow_miss(&mut self, pkt: &mut Pkt, key: &FlowKey, hash: FlowHash, resume: Resume) -> Step {
+        let nexthop = pkt.nexthop.and_then(|slot| self.tables.nexthop(slot));
+        if nexthop
+            .is_some_and(|nh| nh.flags.intersects(NexthopFlags::RELAXED_POLICY | NexthopFlags::FLOW_LOOKUP))
+        {
+            return Ok(());
+        }
+        let limit = self.tables.options.flow_hold_limit;
+        if limit > 0 && self.holds.outstanding() > u64::from(limit.unsigned_abs()) {
+            return Err(DropReason::FlowUnusable.into());
+        }
+        if self.refuses_new_flows(pkt, nexthop) {
+            return Err(DropReason::DropNewFlow.into());
+        }
+        let (vrf, source_info) = (pkt.vrf, self.source_info(pkt));
+        let inserted = self.flows.insert(key, hash, |shared| {
+            shared.action.store(FlowAction::Hold as u16, Relaxed);
+            shared.flags.store((FlowFlags::ACTIVE | FlowFlags::NEW_FLOW).bits(), Relaxed);
+            shared.vrf.store(vrf.0, Relaxed);
+            shared.source_info.store(source_info, Relaxed);
+        });
+        match inserted {
+            Ok(index) => {
+                self.holds.created.fetch_add(1, Relaxed);
+                self.flow_hit(pkt, index, resume)
+            }
+            Err(InsertError::Exists(index)) => self.flow_hit(pkt, index, resume),
+            Err(InsertError::Full) => Err(DropReason::FlowTableFull.into()),
+            Err(InsertError::Busy) => Err(DropReason::FlowUnusable.into()),
+        }
+    }
+
+    fn refuses_new_flows(&self, pkt: &Pkt, nexthop: Option<&Nexthop>) -> bool {
+        let vif = match self.ingress_kind(pkt) {
+            Some(VifKind::Physical) => nexthop.and_then(Nexthop::vif),
+            _ => Some(pkt.vif),
+        };
+        vif.and_then(|vif| self.tables.vif(vif))
+            .is_some_and(|vif| vif.flags.contains(VifFlags::DROP_NEW_FLOWS))
+    }
+
+    /// Where the packet came from, as entries remember it.
+    fn source_info(&self, pkt: &Pkt) -> u32 {
+        match pkt.outer_source {
+            Some(IpAddr::V4(source)) => u32::from_le_bytes(source.octets()),
+            _ if self.from_underlay(pkt) => 0,
+            _ => u32::from(pkt.vif.0),
+        }
+    }
+
+    fn flow_hit(&mut self, pkt: &mut Pkt, index: FlowIndex, resume: Resume) -> Step {
+        let Some((entry, _)) = self.flows.read(index, Entry::of) else {
+            return Err(DropReason::FlowUnusable.into());
+        };
+        if entry.flags.contains(FlowFlags::EVICT_CANDIDATE) {
+            return Err(DropReason::FlowEvict.into());
+        }
+        if let Some(shared) = self.flows.shared(index) {
+            let info = self.source_info(pkt);
+            if shared.source_info.load(Relaxed) != info {
+                shared.source_info.store(info, Relaxed);
+            }
+        }
+        pkt.flow = Some(index);
+        self.track_tcp(pkt, index, &entry);
+        self.flows.count(index, self.worker, pkt.frame.len());
+        if entry.action == FlowAction::Hold as u16 {
+            return Err(Stop::Hold(index, resume));
+        }
+        self.apply(pkt, index, &entry)
+    }
+
+    /// Applies the action of an entry that is not in HOLD; also to packets that waited for it.
+    pub(super) fn apply_flow(&mut self, pkt: &mut Pkt, index: FlowIndex) -> Step {
+        let (entry, _) = self.flows.read(index, Entry::of).ok_or(DropReason::FlowActionDrop)?;
+        self.apply(pkt, index, &entry)
+    }
+
+    fn apply(&mut self, pkt: &mut Pkt, index: FlowIndex, entry: &Entry) -> Step {
+        pkt.ecmp = entry.ecmp;
+        pkt.udp_source_port = entry.udp_source_port;
+        pkt.ecmp_source = entry
+            .linked()
+            .and_then(|reverse| self.flows.shared(reverse))
+            .map_or(-1, |shared| shared.ecmp_index.load(Relaxed));
+        self.check_source(pkt, entry)?;
+        pkt.vrf = entry.vrf;
+        if entry.flags.contains(FlowFlags::VRFT) && entry.dvrf != entry.vrf {
+            pkt.vrf = entry.dvrf;
+            pkt.to_me = true;
+        }
+        match FlowAction::from_number(entry.action) {
+            Some(FlowAction::Drop) => return Err(DropReason::FlowActionDrop.into()),
+            Some(FlowAction::Forward) => {}
+            Some(FlowAction::Nat) => self.nat(pkt, index, entry)?,
+            Some(FlowAction::Hold) | None => return Err(DropReason::FlowActionInvalid.into()),
+        }
+        if entry.ttl != 0 && pkt.kind == Kind::Inet {
+            set_ttl(pkt.l3_mut(), entry.ttl);
+        }
+        Ok(())
+    }
+
+    /// Whether the packet came from where its flow says (forwarding.md 6.6).
+    fn check_source(&mut self, pkt: &Pkt, entry: &Entry) -> Step {
+        let nexthop = self.tables.nexthop_by_id(entry.source_nexthop).ok_or(DropReason::InvalidNh)?;
+        match self.source_of(pkt, nexthop) {
+            Source::Valid => Ok(()),
+            Source::Invalid => Err(DropReason::InvalidSource.into()),
+            Source::Mismatch(member) => {
+                // Replies follow the source that moved.
+                let reverse = entry.linked().and_then(|reverse| self.flows.shared(reverse));
+                let reverse = reverse.filter(|shared| shared.flags().contains(FlowFlags::ACTIVE));
+                let reverse = reverse.ok_or(DropReason::InvalidSource)?;
+                reverse.ecmp_index.store(member, Relaxed);
+                Ok(())
+            }
+        }
+    }
+
+    fn source_of(&self, pkt: &Pkt, nexthop: &Nexthop) -> Source {
+        let valid = match &nexthop.action {
+            NexthopAction::Encap(encap) => pkt.vif == encap.vif,
+            NexthopAction::Tunnel(tunnel) => pkt.outer_source == Some(tunnel.destination),
+            NexthopAction::UdpTunnel(tunnel) => pkt.outer_source == Some(tunnel.destination),
+            NexthopAction::Composite(composite) if nexthop.flags.contains(NexthopFlags::COMPOSITE_ECMP) => {
+                let check = |position: usize| {
+                    let member = composite.members.get(position).copied().flatten()?;
+                    Some(self.source_of(pkt, self.tables.nexthop(member.nexthop)?))
+                };
+                let expected = usize::try_from(pkt.ecmp_source).ok().and_then(check);
+                if expected == Some(Source::Valid) {
+                    return Source::Valid;
+                }
+                return (0..composite.members.len())
+                    .find_map(|position| match check(position)? {
+                        Source::Valid => Some(Source::Mismatch(position as i8)),
+                        inner @ Source::Mismatch(_) => Some(inner),
+                        Source::Invalid => None,
+                    })
+                    .unwrap_or(Source::Invalid);
+            }
+            _ => true,
+        };
+        if valid { Source::Valid } else { Source::Invalid }
+    }
+}
+
+/// Writes a TTL into the IPv4 header at the start of `bytes` and mends its checksum.
+fn set_ttl(bytes: &mut [u8], ttl: u8) {
+    if inet_header_len(bytes).is_err() {
+        return;
+    }
+    let (Some(old), Some(check)) = (be16(bytes, 8), be16(bytes, 10)) else { return };
+    let new = u16::from_be_bytes([ttl, old as u8]);
+    put(bytes, 8, new.to_be_bytes());
+    put(bytes, 10, vr_wire::checksum::update_16(check, old, new).to_be_bytes());
+}

@@ -1,0 +1,163 @@
+//! Packets that wait for the agent's decision about their flow (forwarding.md 6.5).
+
+use std::collections::HashMap;
+use std::sync::atomic::Ordering::Relaxed;
+
+use arrayvec::ArrayVec;
+use vr_frame::FramePool;
+use vr_tables::flow::{FlowAction, FlowFlags, SharedFlow};
+use vr_types::{DropReason, FlowIndex, Trap, TrapReason};
+
+use super::{Full, Pkt, Resume};
+use crate::Now;
+use crate::verdict::Stop;
+
+/// Packets that one flow may keep waiting.
+const QUEUE: usize = 3;
+/// Frames that one worker keeps waiting at the most; the rest of its pool goes on forwarding.
+const FRAMES: usize = 2048;
+/// How long packets wait, in nanoseconds. An agent that needs longer has lost the flow.
+const PATIENCE: u64 = 5_000_000_000;
+
+struct Queue {
+    generation: u8,
+    since: Now,
+    packets: ArrayVec<(Pkt, Resume), QUEUE>,
+}
+
+/// The waiting packets of one worker.
+#[derive(Default)]
+pub(crate) struct HoldQueues {
+    queues: HashMap<FlowIndex, Queue>,
+    frames: usize,
+}
+
+impl HoldQueues {
+    fn take(&mut self, flow: FlowIndex) -> Option<Queue> {
+        let queue = self.queues.remove(&flow)?;
+        self.frames -= queue.packets.len();
+        Some(queue)
+    }
+
+    /// Gives all frames back.
+    pub(crate) fn clear(&mut self, pool: &mut FramePool) {
+        for (_, queue) in self.queues.drain() {
+            for (pkt, _) in queue.packets {
+                pool.free(pkt.frame);
+            }
+        }
+        self.frames = 0;
+    }
+}
+
+fn key_nexthop(shared: &SharedFlow) -> u32 {
+    shared.key().map_or(0, |key| key.nexthop().0)
+}
+
+impl Full<'_> {
+    /// Queues a packet; the first one of a flow is shown to the agent.
+    pub(super) fn hold(&mut self, pkt: Pkt, flow: FlowIndex, resume: Resume) {
+        let Some(shared) = self.flows.shared(flow) else { return self.drop(pkt, DropReason::FlowUnusable) };
+        let generation = shared.generation.load(Relaxed);
+        if self.memory.held.queues.get(&flow).is_some_and(|queue| queue.generation != generation) {
+            // The slot has changed hands: these belonged to a flow that is gone.
+            self.give_up(flow, DropReason::FlowUnusable);
+        }
+        let held = &self.memory.held;
+        if held.queues.get(&flow).is_some_and(|queue| queue.packets.is_full()) {
+            return self.drop(pkt, DropReason::FlowQueueLimitExceeded);
+        }
+        if held.frames >= FRAMES {
+            return self.drop(pkt, DropReason::FlowNoMemory);
+        }
+        if !held.queues.contains_key(&flow) {
+            let trap = self.flow_trap(flow, shared, generation);
+            match self.duplicate(&pkt) {
+                Some(mut copy) => {
+                    copy.vrf = vr_types::VrfId(shared.vrf.load(Relaxed));
+                    self.trap(copy, &trap);
+                }
+                None => return self.trap(pkt, &trap),
+            }
+        }
+        let since = self.now;
+        let held = &mut self.memory.held;
+        let queue =
+            held.queues.entry(flow).or_insert_with(|| Queue { generation, since, packets: ArrayVec::new() });
+        queue.packets.push((pkt, resume));
+        held.frames += 1;
+    }
+
+    /// The trap for the first packet of a flow that waits.
+    fn flow_trap(&self, flow: FlowIndex, shared: &SharedFlow, generation: u8) -> Trap {
+        let new = FlowFlags::NEW_FLOW.bits();
+        let fresh = shared.flags.fetch_and(!new, Relaxed) & new != 0;
+        let (packets, bytes) = if fresh { (0, 0) } else { self.flows.counters(flow) };
+        let overflow = (bytes >> 32) as u32 & 0xffff | ((packets >> 32) as u32) << 16;
+        Trap {
+            reason: if fresh { TrapReason::FlowMiss } else { TrapReason::FlowActionHold },
+            params: [flow.0, key_nexthop(shared), bytes as u32, packets as u32, overflow],
+            param5: generation,
+        }
+    }
+
+    /// Looks again at the packets of a flow whose entry was set or removed.
+    pub(crate) fn release(&mut self, flow: FlowIndex) {
+        let Some(queue) = self.memory.held.take(flow) else { return };
+        let state = self.flows.hot(flow).map(vr_tables::flow::HotFlow::state);
+        let usable = state.is_some_and(|state| state.is_active() && state.generation() == queue.generation);
+        if usable && state.is_some_and(|state| state.action() == FlowAction::Hold) {
+            self.memory.held.frames += queue.packets.len();
+            self.memory.held.queues.insert(flow, queue);
+            return;
+        }
+        for (mut pkt, resume) in queue.packets {
+            let end = if !usable {
+                Stop::Drop(DropReason::FlowActionDrop)
+            } else if self.tables.vif(pkt.vif).is_none() {
+                Stop::Drop(DropReason::InvalidIf)
+            } else {
+                match self.apply_flow(&mut pkt, flow) {
+                    Ok(()) => self.resume(&mut pkt, resume),
+                    Err(stop) => stop,
+                }
+            };
+            self.finish(pkt, end);
+        }
+    }
+
+    /// Goes on behind the flow lookup.
+    fn resume(&mut self, pkt: &mut Pkt, resume: Resume) -> Stop {
+        match resume {
+            Resume::Bridge => self.bridge_input(pkt),
+            Resume::Route => self.route(pkt),
+            Resume::Nexthop(slot) => self.output_after_flow(pkt, slot),
+            Resume::Local => match self.route_again_if_translated(pkt) {
+                Some(stop) => stop,
+                None => self.deliver_to_host(pkt, None),
+            },
+        }
+    }
+
+    fn give_up(&mut self, flow: FlowIndex, reason: DropReason) {
+        if let Some(queue) = self.memory.held.take(flow) {
+            for (pkt, _) in queue.packets {
+                self.drop(pkt, reason);
+            }
+        }
+    }
+
+    /// Drops packets that have waited too long.
+    pub(crate) fn expire_held(&mut self) {
+        let now = self.now.0;
+        let queues = self.memory.held.queues.iter();
+        let late: ArrayVec<FlowIndex, 64> = queues
+            .filter(|(_, queue)| now.saturating_sub(queue.since.0) > PATIENCE)
+            .map(|(flow, _)| *flow)
+            .take(64)
+            .collect();
+        for flow in late {
+            self.give_up(flow, DropReason::FlowUnusable);
+        }
+    }
+}

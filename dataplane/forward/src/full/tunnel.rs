@@ -1,0 +1,228 @@
+//! Output into tunnels (forwarding.md 4.10, 8.1).
+
+use vr_tables::nexthop::{Nexthop, NexthopFlags, Tunnel};
+use vr_tables::stats::VrfCounter;
+use vr_tables::vif::Vif;
+use vr_types::{DropReason, FlowIndex, Trap, TrapReason, TunnelKind};
+use vr_wire::encap::{self, EncapTemplate, Patch, ROOM};
+use vr_wire::{checksum, hash};
+
+use super::{Full, Kind, Pkt};
+use crate::bytes::{array, be16};
+use crate::verdict::{Step, Stop};
+
+/// Bytes of a control word.
+const CONTROL_WORD: usize = 4;
+
+impl Full<'_> {
+    pub(super) fn tunnel(&mut self, pkt: &mut Pkt, nexthop: &Nexthop, tunnel: &Tunnel) -> Stop {
+        self.count_tunnel(pkt, tunnel);
+        let Some(label) = pkt.label else {
+            // A packet that waited for its flow lost its label; routing finds it again.
+            return match tunnel.kind {
+                TunnelKind::Vxlan => Stop::Drop(DropReason::InvalidLabel),
+                _ => self.route(pkt),
+            };
+        };
+        if self.from_underlay(pkt) && pkt.outer_source == Some(tunnel.destination) {
+            return Stop::Drop(DropReason::PktLoop);
+        }
+        let Some((vif, template)) = self.underlay(pkt, nexthop, tunnel) else {
+            return Stop::Drop(DropReason::InvalidUnderlayEcmp);
+        };
+        if nexthop.flags.contains(NexthopFlags::CRYPT_TRAFFIC) {
+            return Stop::Drop(DropReason::NoCryptPath);
+        }
+        let control_word = pkt.control_word && tunnel.kind != TunnelKind::Vxlan;
+        let overhead = template_overhead(tunnel) + if control_word { CONTROL_WORD } else { 0 };
+        if let Err(stop) = self.check_mtu(pkt, vif, overhead) {
+            return stop;
+        }
+        if nexthop.flags.contains(NexthopFlags::L3_VXLAN)
+            && let Err(stop) = self.inner_ethernet(pkt, tunnel, vif)
+        {
+            return stop;
+        }
+        if pkt.offload.is_super_frame() {
+            return self.segment_into_tunnel(pkt, &template, label, vif);
+        }
+        match self.encapsulate(pkt, &template, label, control_word) {
+            Ok(()) => self.send(pkt, vif.id),
+            Err(stop) => stop,
+        }
+    }
+
+    fn count_tunnel(&self, pkt: &Pkt, tunnel: &Tunnel) {
+        self.count_vrf(
+            pkt.vrf,
+            match tunnel.kind {
+                TunnelKind::MplsOverGre => VrfCounter::GreMplsTunnels,
+                TunnelKind::MplsOverUdp => VrfCounter::UdpMplsTunnels,
+                TunnelKind::Vxlan => VrfCounter::VxlanTunnels,
+            },
+        );
+        if tunnel.transport_label.is_some() {
+            self.count_vrf(pkt.vrf, VrfCounter::UdpMplsOverMplsTunnels);
+        }
+    }
+
+    /// The underlay link for a packet (forwarding.md 4.11).
+    fn underlay<'t>(&self, pkt: &Pkt, nexthop: &Nexthop, tunnel: &Tunnel) -> Option<(&'t Vif, EncapTemplate)>
+    where
+        Self: 't,
+    {
+        let link = match &tunnel.underlay {
+            Some(underlay) if nexthop.flags.contains(NexthopFlags::TUNNEL_UNDERLAY_ECMP) => {
+                let hash = usize::from(entropy(pkt));
+                let valid = || underlay.links.iter().flatten();
+                let count = valid().count();
+                let chosen =
+                    underlay.links[hash % 3].as_ref().or_else(|| valid().nth(hash % count.max(1)))?;
+                (chosen.0, chosen.1)
+            }
+            _ => (tunnel.vif, tunnel.template),
+        };
+        Some((self.tables.vif(link.0)?, link.1))
+    }
+
+    /// Too large for the underlay: the agent is told, unless the packet may be fragmented.
+    fn check_mtu(&self, pkt: &Pkt, vif: &Vif, overhead: usize) -> Step {
+        let mtu = Self::mtu(vif);
+        let inner = pkt.offset(pkt.network);
+        let size = if pkt.offload.is_super_frame() {
+            inner + segment_size(pkt.l3(), pkt.kind, usize::from(pkt.offload.gso_size))
+        } else {
+            pkt.frame.len()
+        };
+        if !pkt.kind.is_ip() || size + overhead <= mtu || pkt.offload.is_super_frame() && may_shrink(pkt) {
+            return Ok(());
+        }
+        let dont_fragment =
+            pkt.kind == Kind::Inet6 || be16(pkt.l3(), 6).is_some_and(|field| field & 0x4000 != 0);
+        if !dont_fragment {
+            return Ok(());
+        }
+        if pkt.multicast {
+            return Err(DropReason::McastDfBit.into());
+        }
+        let usable = mtu.saturating_sub(overhead + inner) as u32;
+        let mut trap = Trap::with(TrapReason::HandleDf, usable);
+        trap.params[1] = pkt.flow.unwrap_or(FlowIndex::NONE).0;
+        Err(Stop::Trap(trap))
+    }
+
+    /// A routed packet in VXLAN gets an Ethernet header of the two nodes.
+    fn inner_ethernet(&self, pkt: &mut Pkt, tunnel: &Tunnel, vif: &Vif) -> Step {
+        if vif.mac.is_zero() {
+            return Err(DropReason::InterfaceDrop.into());
+        }
+        let ethertype = if pkt.kind == Kind::Inet6 { 0x86dd } else { 0x0800 };
+        self.push_ethernet(pkt, tunnel.inner_mac, vif.mac, ethertype)
+    }
+
+    /// Puts the outer headers in front of the packet.
+    pub(super) fn encapsulate(
+        &mut self,
+        pkt: &mut Pkt,
+        template: &EncapTemplate,
+        label: u32,
+        control_word: bool,
+    ) -> Step {
+        self.complete_checksum(pkt)?;
+        let id = self.outer_id(pkt);
+        let source_port = if pkt.udp_source_port == 0 { entropy(pkt) } else { pkt.udp_source_port };
+        if control_word {
+            pkt.push(CONTROL_WORD)?;
+            pkt.frame.bytes_mut()[..CONTROL_WORD].fill(0);
+        }
+        let patch = Patch { payload: pkt.frame.len(), id, label, ttl: pkt.ttl, source_port };
+        let room = pkt.frame.push(ROOM).and_then(|bytes| bytes.first_chunk_mut::<ROOM>());
+        template.write(room.ok_or(DropReason::Push)?, patch);
+        pkt.pull(ROOM - template.len())?;
+        pkt.kind = match pkt.kind {
+            Kind::Inet => Kind::InetInTunnel,
+            Kind::Inet6 => Kind::Inet6InTunnel,
+            _ => Kind::Inet,
+        };
+        Ok(())
+    }
+
+    /// The outer identification: that of an inner IPv4 packet, so that traceroute can tell what an error is
+    /// about, else a number of our own.
+    fn outer_id(&mut self, pkt: &Pkt) -> u16 {
+        if pkt.kind == Kind::Inet
+            && let Some(id) = be16(pkt.l3(), 4)
+        {
+            return id;
+        }
+        self.memory.ip_id = self.memory.ip_id.wrapping_add(1).max(1);
+        self.memory.ip_id
+    }
+
+    /// Completes a partial checksum: nobody behind a tunnel could.
+    pub(super) fn complete_checksum(&self, pkt: &mut Pkt) -> Step {
+        if !pkt.offload.needs_csum {
+            return Ok(());
+        }
+        let start = pkt.offset(pkt.offload.csum_start);
+        let offset = usize::from(pkt.offload.csum_offset);
+        if !checksum::complete(pkt.frame.bytes_mut(), start, offset) {
+            return Err(DropReason::InvalidPacket.into());
+        }
+        pkt.offload.needs_csum = false;
+        Ok(())
+    }
+}
+
+/// What a tunnel adds behind the outer Ethernet header.
+fn template_overhead(tunnel: &Tunnel) -> usize {
+    tunnel.kind.overhead() + if tunnel.transport_label.is_some() { 4 } else { 0 }
+}
+
+/// Length of one segment of a super-frame from its IP header on.
+fn segment_size(l3: &[u8], kind: Kind, gso_size: usize) -> usize {
+    let header = match kind {
+        Kind::Inet => usize::from(l3.first().copied().unwrap_or(0) & 0xf) * 4,
+        _ => 40,
+    };
+    let protocol = l3.get(if kind == Kind::Inet { 9 } else { 6 }).copied();
+    let transport = match protocol {
+        Some(6) => usize::from(l3.get(header + 12).copied().unwrap_or(0) >> 4) * 4,
+        _ => 8,
+    };
+    header + transport + gso_size
+}
+
+/// Whether the segments of a super-frame may be made smaller instead: TCP segments of IPv4 may.
+fn may_shrink(pkt: &Pkt) -> bool {
+    pkt.offload.gso == vr_frame::GsoKind::TcpV4
+}
+
+/// Source port of the outer header for a packet without a flow: constant for its addresses, ports and VRF.
+fn entropy(pkt: &Pkt) -> u16 {
+    let l3 = pkt.l3();
+    let vrf = u32::from(pkt.vrf.0);
+    let word = |at: usize| array::<4>(l3, at).map_or(0, u32::from_le_bytes);
+    let hash = match pkt.kind {
+        Kind::Inet => {
+            let header = usize::from(l3.first().copied().unwrap_or(0) & 0xf) * 4;
+            let fragment = be16(l3, 6).is_some_and(|field| field & 0x3fff != 0);
+            let protocol = l3.get(9).copied().unwrap_or(0);
+            let ports = if !fragment && super::flow_key::has_ports(protocol) { word(header) } else { 0 };
+            hash::hash_words(&[vrf, ports, word(12), word(16)]).0
+        }
+        Kind::Inet6 => {
+            let protocol = l3.get(6).copied().unwrap_or(0);
+            let ports = if super::flow_key::has_ports(protocol) { word(40) } else { 0 };
+            let addresses = std::array::from_fn::<u32, 8, _>(|i| word(8 + 4 * i));
+            let [a, b, c, d, e, f, g, h] = addresses;
+            hash::hash_words(&[vrf, ports, a, b, c, d, e, f, g, h]).0
+        }
+        _ => {
+            let frame = pkt.bytes();
+            let word = |at: usize| array::<4>(frame, at).map_or(0, u32::from_le_bytes);
+            hash::hash_words(&[vrf, word(0), word(4), word(8)]).0
+        }
+    };
+    encap::entropy_port(hash)
+}
