@@ -1,0 +1,6 @@
+//! What the fuzz targets do with their input: one function per target, named like it. A property that does
+//! not hold is a panic.
+
+mod sandesh_decode;
+
+pub use sandesh_decode::sandesh_decode;
