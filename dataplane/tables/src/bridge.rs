@@ -191,6 +191,11 @@ impl BridgeTable {
         self.geometry
     }
 
+    /// First position of the bucket of a key.
+    pub(crate) fn bucket(&self, key: BridgeKey) -> u32 {
+        self.geometry.bucket(key.hash())
+    }
+
     /// Asks for the cache line that a lookup of this key will read.
     #[inline]
     pub fn prefetch(&self, key: BridgeKey) {

@@ -1,8 +1,10 @@
 //! Counters: each worker writes its own, readers add them up. Reading stops nobody.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use hashbrown::HashMap;
 use vr_types::{DropReason, VifId, VrfId};
 
 use crate::mapped::{MapError, Mapped};
@@ -174,7 +176,21 @@ impl WorkerStats {
 pub struct Stats {
     workers: Vec<Arc<WorkerStats>>,
     /// Values at the last clearing, by worker.
-    vif_base: Vec<hashbrown::HashMap<usize, u64>>,
+    bases: Vec<Base>,
+}
+
+/// What the counters of one worker were when they were cleared last.
+struct Base {
+    vifs: HashMap<usize, u64>,
+    vrfs: HashMap<usize, u64>,
+    /// Drops of all interfaces; clearing an interface does not touch them.
+    drops: [u64; DropReason::COUNT],
+}
+
+impl Default for Base {
+    fn default() -> Self {
+        Self { vifs: HashMap::new(), vrfs: HashMap::new(), drops: [0; DropReason::COUNT] }
+    }
 }
 
 /// Which workers to add up.
@@ -190,8 +206,8 @@ impl Stats {
     /// Over these workers.
     #[must_use]
     pub fn new(workers: Vec<Arc<WorkerStats>>) -> Self {
-        let vif_base = workers.iter().map(|_| hashbrown::HashMap::new()).collect();
-        Self { workers, vif_base }
+        let bases = workers.iter().map(|_| Base::default()).collect();
+        Self { workers, bases }
     }
 
     /// How many workers there are.
@@ -212,7 +228,7 @@ impl Stats {
             .map(|worker| {
                 let stats = &self.workers[worker];
                 let position = vif.min(stats.vif_limit) * VIF_STRIDE + counter;
-                let base = self.vif_base[worker].get(&position).copied().unwrap_or(0);
+                let base = self.bases[worker].vifs.get(&position).copied().unwrap_or(0);
                 stats.vifs[position].load(Ordering::Relaxed).wrapping_sub(base)
             })
             .sum()
@@ -243,13 +259,19 @@ impl Stats {
     pub fn drops(&self, cores: Cores) -> [u64; DropReason::COUNT] {
         let mut sum = [0u64; DropReason::COUNT];
         for worker in self.chosen(cores) {
-            let stats = &self.workers[worker];
-            for vif in 0..=stats.vif_limit {
-                let first = vif * VIF_STRIDE + VIF_COUNTERS;
-                for (reason, total) in sum.iter_mut().enumerate() {
-                    let base = self.vif_base[worker].get(&(first + reason)).copied().unwrap_or(0);
-                    *total += stats.vifs[first + reason].load(Ordering::Relaxed).wrapping_sub(base);
-                }
+            let now = self.all_drops(worker);
+            for ((total, now), base) in sum.iter_mut().zip(now).zip(self.bases[worker].drops) {
+                *total += now.wrapping_sub(base);
+            }
+        }
+        sum
+    }
+
+    fn all_drops(&self, worker: usize) -> [u64; DropReason::COUNT] {
+        let mut sum = [0u64; DropReason::COUNT];
+        for vif in self.workers[worker].vifs.chunks_exact(VIF_STRIDE) {
+            for (total, cell) in sum.iter_mut().zip(&vif[VIF_COUNTERS..]) {
+                *total += cell.load(Ordering::Relaxed);
             }
         }
         sum
@@ -259,42 +281,88 @@ impl Stats {
     #[must_use]
     pub fn vrf(&self, vrf: VrfId) -> [u64; VrfCounter::COUNT] {
         let mut sum = [0; VrfCounter::COUNT];
-        for stats in &self.workers {
+        for (stats, base) in self.workers.iter().zip(&self.bases) {
             let first = vrf.index().min(stats.vrf_limit) * VrfCounter::COUNT;
             for (counter, total) in sum.iter_mut().enumerate() {
-                *total += stats.vrfs[first + counter].load(Ordering::Relaxed);
+                let base = base.vrfs.get(&(first + counter)).copied().unwrap_or(0);
+                *total += stats.vrfs[first + counter].load(Ordering::Relaxed).wrapping_sub(base);
             }
         }
         sum
     }
 
-    fn clear_range(&mut self, cores: Cores, positions: &(impl Iterator<Item = usize> + Clone)) {
+    /// Starts the counters of an interface at zero again, its drops included.
+    pub fn clear_vif(&mut self, vif: VifId, cores: Cores) {
         let chosen: Vec<usize> = self.chosen(cores).collect();
         for worker in chosen {
-            for position in positions.clone() {
-                let now = self.workers[worker].vifs[position].load(Ordering::Relaxed);
-                if now == 0 {
-                    self.vif_base[worker].remove(&position);
-                } else {
-                    self.vif_base[worker].insert(position, now);
-                }
-            }
+            let first = vif.index().min(self.workers[worker].vif_limit) * VIF_STRIDE;
+            let counters = &self.workers[worker].vifs;
+            set_base(&mut self.bases[worker].vifs, counters, first..first + VIF_STRIDE);
         }
     }
 
-    /// Starts the counters of an interface at zero again.
-    pub fn clear_vif(&mut self, vif: VifId, cores: Cores) {
-        let first = vif.index() * VIF_STRIDE;
-        self.clear_range(cores, &(first..first + VIF_STRIDE));
+    /// Starts the drop counters of the router at zero again; those of interfaces stay.
+    pub fn clear_drops(&mut self, cores: Cores) {
+        let chosen: Vec<usize> = self.chosen(cores).collect();
+        for worker in chosen {
+            self.bases[worker].drops = self.all_drops(worker);
+        }
     }
 
-    /// Starts all drop counters at zero again.
-    pub fn clear_drops(&mut self, cores: Cores) {
-        let limit = self.workers.first().map_or(0, |stats| stats.vif_limit);
-        let reasons = (0..=limit).flat_map(|vif| {
-            let first = vif * VIF_STRIDE + VIF_COUNTERS;
-            first..first + DropReason::COUNT
-        });
-        self.clear_range(cores, &reasons);
+    /// Starts the counters of all VRFs at zero again.
+    pub fn clear_vrfs(&mut self) {
+        for (stats, base) in self.workers.iter().zip(&mut self.bases) {
+            set_base(&mut base.vrfs, &stats.vrfs, 0..stats.vrfs.len());
+        }
+    }
+}
+
+fn set_base(base: &mut HashMap<usize, u64>, counters: &[AtomicU64], positions: Range<usize>) {
+    for position in positions {
+        match counters[position].load(Ordering::Relaxed) {
+            0 => base.remove(&position),
+            now => base.insert(position, now),
+        };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Cores, Stats, VifCounter, VrfCounter, WorkerStats};
+    use std::sync::Arc;
+    use vr_types::{DropReason, VifId, VrfId};
+
+    #[test]
+    fn clearing_one_kind_of_counter_leaves_the_others() {
+        let workers: Vec<_> = (0..2).map(|_| Arc::new(WorkerStats::new(8, 4).unwrap())).collect();
+        let mut stats = Stats::new(workers.clone());
+        for worker in &workers {
+            worker.received(VifId(3), 60);
+            worker.dropped(VifId(3), DropReason::Discard);
+            worker.dropped(VifId::NONE, DropReason::Pull);
+            worker.vrf(VrfId(1), VrfCounter::Encaps);
+        }
+        assert_eq!(stats.vif(VifId(3), Cores::All).in_bytes, 120);
+        assert_eq!(stats.vif(VifId(3), Cores::One(1)).in_packets, 1);
+        assert_eq!(stats.vif(VifId(3), Cores::One(2)).in_packets, 0);
+
+        stats.clear_vif(VifId(3), Cores::One(0));
+        assert_eq!(stats.vif(VifId(3), Cores::All).in_packets, 1);
+        stats.clear_vif(VifId(3), Cores::All);
+        assert_eq!(stats.vif_drops(VifId(3), Cores::All)[DropReason::Discard.index()], 0);
+        assert_eq!(stats.drops(Cores::All)[DropReason::Discard.index()], 2, "the router's counter stays");
+        assert_eq!(stats.drops(Cores::One(0))[DropReason::Pull.index()], 1);
+
+        workers[0].vif(VifId(3), VifCounter::OutErrors, 5);
+        workers[0].dropped(VifId(3), DropReason::Discard);
+        stats.clear_drops(Cores::All);
+        assert_eq!(stats.drops(Cores::All), [0; DropReason::COUNT]);
+        assert_eq!(stats.vif_drops(VifId(3), Cores::All)[DropReason::Discard.index()], 1);
+        assert_eq!(stats.vif(VifId(3), Cores::All).out_errors, 5);
+
+        assert_eq!(stats.vrf(VrfId(1))[VrfCounter::Encaps as usize], 2);
+        stats.clear_vrfs();
+        workers[1].vrf(VrfId(1), VrfCounter::Encaps);
+        assert_eq!(stats.vrf(VrfId(1))[VrfCounter::Encaps as usize], 1);
     }
 }

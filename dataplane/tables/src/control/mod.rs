@@ -1,5 +1,222 @@
-//! The writing side of the tables; its methods are the commands of the control protocol.
+//! The writing side of the tables: [`Tables`], whose methods are the commands of the control protocol.
+//!
+//! Commands change a working copy; [`Tables::publish`] makes it visible to the workers, once per batch.
+//! Flow and bridge tables have lock-free readers of their own and change at once.
 
+mod bridge;
+mod config;
 mod datapath;
+mod deferred;
+mod error;
+mod flow;
+mod flow_leaving;
+mod given;
+mod label;
+mod nexthop;
+mod nexthop_build;
+mod nexthop_store;
+mod route;
+mod router;
+mod small;
+#[cfg(test)]
+mod tests;
+mod vif;
+mod vif_role;
+mod vrf_assign;
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use hashbrown::HashMap;
+use vr_types::{Vni, VrfId};
+
+pub use bridge::{BridgeSpec, BridgeView};
+pub use config::{Limits, TablesConfig};
 pub use datapath::{AttachError, Datapath};
+pub use error::CommandError;
+pub use flow::{FlowReply, FlowSpec, FlowTotals, Reverse};
+pub use given::GivenMac;
+pub use nexthop::{NexthopKind, NexthopSpec, NexthopView};
+pub use route::{Prefix, RouteSpec, RouteView};
+pub use router::OptionsChange;
+pub use small::{ForwardingClass, QosChange, QosMap, SideChange, VrfEntry};
+pub use vif::VifSpec;
+
+use crate::MapError;
+use crate::bridge::{BridgeTable, BridgeWriter};
+use crate::flow::{FlowTable, HoldCounters};
+use crate::grace::Grace;
+use crate::publish::{Publisher, Reader};
+use crate::snapshot::Snapshot;
+use crate::stats::{Stats, WorkerStats};
+use flow::FlowCounts;
+use flow_leaving::{LeavingFlows, Services};
+use nexthop_store::NexthopStore;
+use route::VrfRoutes;
+
+/// All tables and the only way to change them.
+pub struct Tables {
+    limits: Limits,
+    mock: bool,
+    directory: Option<PathBuf>,
+    /// The snapshot that commands change.
+    work: Snapshot,
+    publisher: Publisher<Snapshot>,
+    /// Whether `work` differs from what was published last.
+    dirty: bool,
+    nexthops: NexthopStore,
+    /// Whether nexthops differ from what was published last.
+    nexthops_dirty: bool,
+    routes: HashMap<VrfId, VrfRoutes>,
+    vnis: BTreeSet<Vni>,
+    vrf_entries: BTreeMap<VrfId, VrfEntry>,
+    qos_maps: BTreeMap<u16, QosMap>,
+    forwarding_classes: BTreeMap<u16, ForwardingClass>,
+    bridge: BridgeWriter,
+    flows: Arc<FlowTable>,
+    flow_counts: FlowCounts,
+    leaving: LeavingFlows,
+    services: Services,
+    holds: Arc<HoldCounters>,
+    grace: Arc<Grace>,
+    worker_stats: Vec<Arc<WorkerStats>>,
+    stats: Stats,
+}
+
+impl Tables {
+    /// Fresh tables, empty but for the discard nexthop.
+    ///
+    /// # Errors
+    /// [`MapError`] when memory or room for the shared files is not to be had.
+    pub fn new(config: TablesConfig) -> Result<Self, MapError> {
+        let TablesConfig { workers, limits, directory, mock, options } = config;
+        let file = |name| directory.as_deref().map(|directory: &Path| directory.join(name));
+        let flows = FlowTable::new(limits.flows, file(FLOW_FILE).as_deref())?;
+        let bridge = BridgeTable::new(limits.bridge, workers, file(BRIDGE_FILE).as_deref())?;
+        let worker_stats = (0..workers)
+            .map(|_| Ok(Arc::new(WorkerStats::new(limits.interfaces as usize, limits.vrfs as usize)?)))
+            .collect::<Result<Vec<_>, MapError>>()?;
+        let mut work = Snapshot { options, ..Snapshot::default() };
+        let nexthops = NexthopStore::new(&mut work);
+        Ok(Self {
+            limits,
+            mock,
+            directory,
+            publisher: Publisher::new(work.clone()),
+            work,
+            dirty: false,
+            nexthops,
+            nexthops_dirty: false,
+            routes: HashMap::new(),
+            vnis: BTreeSet::new(),
+            vrf_entries: BTreeMap::new(),
+            qos_maps: BTreeMap::new(),
+            forwarding_classes: BTreeMap::new(),
+            bridge: BridgeWriter::new(Arc::new(bridge)),
+            flows: Arc::new(flows),
+            flow_counts: FlowCounts::default(),
+            leaving: LeavingFlows::default(),
+            services: Services::default(),
+            holds: Arc::new(HoldCounters::default()),
+            grace: Arc::new(Grace::new(workers)),
+            stats: Stats::new(worker_stats.clone()),
+            worker_stats,
+        })
+    }
+
+    /// Before a command: what became free meanwhile is free.
+    fn begin(&mut self) {
+        self.leaving.advance(&self.flows, &self.grace);
+        self.nexthops.recycle(&self.grace);
+    }
+
+    fn changed(&mut self) {
+        self.dirty = true;
+    }
+
+    /// Makes all changes visible to the workers. To be called once per batch of commands, before their
+    /// success is announced.
+    pub fn publish(&mut self) {
+        self.publish_snapshot();
+        self.begin();
+    }
+
+    fn publish_snapshot(&mut self) {
+        if self.dirty {
+            self.publisher.publish(self.work.clone());
+            self.dirty = false;
+            self.nexthops_dirty = false;
+            self.nexthops.published(&self.grace);
+        }
+    }
+
+    /// Frees what workers do not use any more. To be called now and then while no commands come.
+    pub fn housekeep(&mut self) {
+        self.begin();
+        self.publisher.reclaim();
+    }
+
+    /// The snapshot as it will be published next.
+    #[must_use]
+    pub const fn snapshot(&self) -> &Snapshot {
+        &self.work
+    }
+
+    /// A reader of published snapshots, for a worker.
+    #[must_use]
+    pub fn reader(&self) -> Reader<Snapshot> {
+        self.publisher.reader()
+    }
+
+    /// The flow table.
+    #[must_use]
+    pub const fn flow_table(&self) -> &Arc<FlowTable> {
+        &self.flows
+    }
+
+    /// Counters of flows that wait for the agent.
+    #[must_use]
+    pub const fn holds(&self) -> &Arc<HoldCounters> {
+        &self.holds
+    }
+
+    /// Where workers announce their batches.
+    #[must_use]
+    pub const fn grace(&self) -> &Arc<Grace> {
+        &self.grace
+    }
+
+    /// Counters of each worker, for the worker to write.
+    #[must_use]
+    pub fn worker_stats(&self) -> &[Arc<WorkerStats>] {
+        &self.worker_stats
+    }
+
+    /// Counters of all workers, for reading and clearing.
+    pub const fn stats(&mut self) -> &mut Stats {
+        &mut self.stats
+    }
+
+    /// Sizes of the tables.
+    #[must_use]
+    pub const fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// The file of the flow table, if it has one.
+    #[must_use]
+    pub fn flow_file(&self) -> Option<PathBuf> {
+        self.directory.as_deref().map(|directory| directory.join(FLOW_FILE))
+    }
+
+    /// The file of the bridge table, if it has one.
+    #[must_use]
+    pub fn bridge_file(&self) -> Option<PathBuf> {
+        self.directory.as_deref().map(|directory| directory.join(BRIDGE_FILE))
+    }
+}
+
+/// Names of the files that clients map (control.md 5.1).
+const FLOW_FILE: &str = "flow.shmem";
+const BRIDGE_FILE: &str = "bridge.shmem";

@@ -187,6 +187,12 @@ impl HotFlow {
     /// Whether the first five words of the key are these; for IPv6 the rest has to be compared as well.
     #[inline]
     pub(super) fn matches(&self, words: &[u32; 11]) -> bool {
+        words.first_chunk().is_some_and(|words| self.matches_inet(words))
+    }
+
+    /// Whether the first five words of the key are these.
+    #[inline]
+    pub(super) fn matches_inet(&self, words: &[u32; 5]) -> bool {
         let mut difference = 0;
         for (cell, word) in self.key.iter().zip(words) {
             difference |= cell.load(Relaxed) ^ word;
@@ -225,7 +231,10 @@ impl HotFlow {
             nexthop: NexthopSlot((egress & INDEX_MASK) as u32),
             label: (egress & LABEL_VALID != 0).then(|| self.label.load(Relaxed)),
             mac: Mac([a, b, c, d, e, f]),
-            bridge: BridgeIndex(((egress >> SLOT_BITS) & INDEX_MASK) as u32),
+            bridge: match (egress >> SLOT_BITS) & INDEX_MASK {
+                INDEX_MASK => BridgeIndex::NONE,
+                index => BridgeIndex(index as u32),
+            },
             vrf: self.vrf(),
         })
     }
@@ -284,5 +293,8 @@ mod tests {
         assert_eq!(hot.compiled(state, 10), None);
         assert_eq!(hot.compiled(state.changing().changed(), 9), None);
         assert_eq!(hot.compiled(State::new(8), 9), None);
+        let unbridged = Compiled { bridge: BridgeIndex::NONE, label: None, ..compiled };
+        hot.compile(state, 9, &unbridged);
+        assert_eq!(hot.compiled(state, 9), Some(unbridged));
     }
 }

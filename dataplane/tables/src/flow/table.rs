@@ -149,6 +149,15 @@ impl FlowTable {
         hit.then_some((hot, state))
     }
 
+    /// As [`FlowTable::check`], for the five words of an IPv4 key.
+    #[inline]
+    #[must_use]
+    pub fn check_inet(&self, index: FlowIndex, words: &[u32; 5]) -> Option<(&HotFlow, State)> {
+        let hot = self.hot.get(index.index())?;
+        let state = hot.state();
+        (hot.matches_inet(words) && state.is_active()).then_some((hot, state))
+    }
+
     /// The entry of a key: all of its bucket and its overflow chain.
     #[must_use]
     pub fn find(&self, key: &FlowKey, hash: FlowHash) -> Option<FlowIndex> {

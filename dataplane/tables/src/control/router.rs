@@ -1,0 +1,128 @@
+//! Options and the soft reset (control.md 4.2, 3.5).
+
+use std::sync::Arc;
+
+use hashbrown::HashMap;
+use vr_types::VifId;
+
+use super::nexthop_store::NexthopStore;
+use super::{Datapath, Tables};
+use crate::options::Options;
+use crate::snapshot::Snapshot;
+
+/// New values of options; `None` leaves one as it is.
+#[derive(Clone, Debug, Default)]
+#[allow(missing_docs, reason = "named as in Options")]
+pub struct OptionsChange {
+    pub perfr: Option<i32>,
+    pub perfs: Option<i32>,
+    pub from_vm_mss_adj: Option<i32>,
+    pub to_vm_mss_adj: Option<i32>,
+    pub perfr1: Option<i32>,
+    pub perfr2: Option<i32>,
+    pub perfr3: Option<i32>,
+    pub perfp: Option<i32>,
+    pub perfq1: Option<i32>,
+    pub perfq2: Option<i32>,
+    pub perfq3: Option<i32>,
+    pub udp_coff: Option<i32>,
+    pub flow_hold_limit: Option<i32>,
+    pub mudp: Option<i32>,
+    pub burst_tokens: Option<i32>,
+    pub burst_interval: Option<i32>,
+    pub burst_step: Option<i32>,
+    pub priority_tagging: Option<u32>,
+    pub packet_dump: Option<i32>,
+    pub log_level: Option<u32>,
+    /// Log types to switch on.
+    pub log_types_on: Vec<i32>,
+    /// Log types to switch off.
+    pub log_types_off: Vec<i32>,
+}
+
+impl OptionsChange {
+    fn apply(&self, to: &mut Options) {
+        let set = |to: &mut i32, value: Option<i32>| *to = value.unwrap_or(*to);
+        set(&mut to.perfr, self.perfr);
+        set(&mut to.perfs, self.perfs);
+        set(&mut to.from_vm_mss_adj, self.from_vm_mss_adj);
+        set(&mut to.to_vm_mss_adj, self.to_vm_mss_adj);
+        set(&mut to.perfr1, self.perfr1);
+        set(&mut to.perfr2, self.perfr2);
+        set(&mut to.perfr3, self.perfr3);
+        set(&mut to.perfp, self.perfp);
+        set(&mut to.perfq1, self.perfq1);
+        set(&mut to.perfq2, self.perfq2);
+        set(&mut to.perfq3, self.perfq3);
+        set(&mut to.udp_coff, self.udp_coff);
+        set(&mut to.flow_hold_limit, self.flow_hold_limit);
+        set(&mut to.mudp, self.mudp);
+        set(&mut to.burst_tokens, self.burst_tokens);
+        set(&mut to.burst_interval, self.burst_interval);
+        set(&mut to.burst_step, self.burst_step);
+        set(&mut to.packet_dump, self.packet_dump);
+        to.priority_tagging = self.priority_tagging.unwrap_or(to.priority_tagging);
+        to.log_level = self.log_level.unwrap_or(to.log_level);
+        to.log_types.retain(|kind| !self.log_types_off.contains(kind));
+        for kind in &self.log_types_on {
+            if !to.log_types.contains(kind) {
+                to.log_types.push(*kind);
+            }
+        }
+    }
+}
+
+impl Tables {
+    /// Changes options.
+    pub fn set_options(&mut self, change: &OptionsChange) {
+        self.begin();
+        change.apply(&mut self.work.options);
+        self.changed();
+    }
+
+    /// The options.
+    #[must_use]
+    pub const fn options(&self) -> &Options {
+        &self.work.options
+    }
+
+    /// The soft reset: all tables empty but for the discard nexthop, all ports closed. Drop counters and
+    /// options stay, and so do the files that clients map. When this returns no worker uses anything of what
+    /// was.
+    pub fn reset(&mut self, datapath: &mut dyn Datapath) {
+        self.flow_clear(datapath);
+        let vifs: Vec<VifId> = self.work.vifs.iter().map(|(_, vif)| vif.id).collect();
+        self.bridge.clear();
+        self.work = self.empty_snapshot();
+        self.routes = HashMap::new();
+        self.vnis.clear();
+        self.vrf_entries.clear();
+        self.qos_maps.clear();
+        self.forwarding_classes.clear();
+        self.changed();
+        self.publish();
+        datapath.settle();
+        // No worker knows an old slot any more, so all of them are free.
+        self.nexthops = NexthopStore::new(&mut self.work);
+        for vif in vifs {
+            datapath.detach(vif);
+        }
+        self.stats.clear_vrfs();
+        self.begin();
+    }
+
+    fn empty_snapshot(&self) -> Snapshot {
+        let old = &self.work;
+        // The epoch of a VRF starts anew, the sum of both must not come back to an earlier value.
+        let vrf_epochs = old.vrfs.iter().map(|(_, vrf)| vrf.epoch).max().unwrap_or(0);
+        let mut empty = Snapshot {
+            epoch: old.epoch.wrapping_add(vrf_epochs).wrapping_add(1),
+            options: old.options.clone(),
+            vnis: Arc::new(HashMap::new()),
+            ..Snapshot::default()
+        };
+        // The built-in nexthop is part of every snapshot.
+        NexthopStore::new(&mut empty);
+        empty
+    }
+}

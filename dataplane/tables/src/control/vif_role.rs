@@ -1,0 +1,154 @@
+//! What follows from an interface's type: special interfaces, cross-connect, sub-interfaces.
+
+use std::sync::Arc;
+
+use vr_types::{Mac, VifId};
+
+use super::{CommandError, Tables, VifSpec};
+use crate::vif::{Vif, VifFlags, VifKind};
+
+impl Tables {
+    /// Whether an interface of this type can be added now.
+    pub(super) fn check_role(&self, spec: &VifSpec, kind: VifKind) -> Result<(), CommandError> {
+        let roles = &self.work.roles;
+        match kind {
+            VifKind::Host if roles.fabric[0] == VifId::NONE => {
+                Err(CommandError::NoDevice("physical interface"))
+            }
+            VifKind::Agent if roles.agent != VifId::NONE && !self.mock => {
+                Err(CommandError::Exists("the agent's interface"))
+            }
+            VifKind::Monitoring if self.monitored(spec.os_index).is_none() => {
+                Err(CommandError::Invalid("the interface to be monitored does not exist"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn monitored(&self, os_index: u32) -> Option<VifId> {
+        let id = u16::try_from(os_index).ok().map(VifId)?;
+        self.work.vif(id).map(|vif| vif.id)
+    }
+
+    /// Whether a sub-interface fits below its parent.
+    pub(super) fn check_sub_interface(
+        &self,
+        parent: VifId,
+        vlan: u16,
+        source_macs: &[Mac],
+    ) -> Result<(), CommandError> {
+        let parent = self
+            .work
+            .vif(parent)
+            .filter(|parent| matches!(parent.kind, VifKind::Physical | VifKind::Virtual))
+            .ok_or(CommandError::Invalid("the parent of the sub-interface does not exist"))?;
+        let taken = |mac: Mac| parent.details.sub_interfaces.iter().any(|(v, m, _)| *v == vlan && *m == mac);
+        let exists = if source_macs.is_empty() {
+            parent.details.sub_interfaces.iter().any(|(v, ..)| *v == vlan)
+        } else {
+            source_macs.iter().any(|mac| taken(*mac))
+        };
+        if exists { Err(CommandError::Exists("a sub-interface for this VLAN")) } else { Ok(()) }
+    }
+
+    /// Takes note of a new interface of the table.
+    pub(super) fn enter_role(&mut self, id: VifId, kind: VifKind) {
+        match kind {
+            VifKind::Agent if self.work.roles.agent == VifId::NONE => self.work.roles.agent = id,
+            VifKind::Host => self.work.roles.host = id,
+            VifKind::Physical => {
+                let fabric = &mut self.work.roles.fabric;
+                if let Some(free) = fabric.iter_mut().find(|uplink| **uplink == VifId::NONE) {
+                    *free = id;
+                }
+            }
+            VifKind::VirtualVlan => {
+                if let Some(sub) = self.work.vif(id).cloned() {
+                    self.join_parent(&sub);
+                }
+            }
+            VifKind::Monitoring => {
+                let os_index = self.work.vif(id).map_or(u32::MAX, |vif| vif.details.os_index);
+                self.mark_monitored(os_index, true);
+            }
+            _ => {}
+        }
+        if kind.is_host_side() {
+            self.note_inet6_underlay(id);
+        }
+        if matches!(kind, VifKind::Host | VifKind::Agent | VifKind::Physical) {
+            self.update_cross_connect();
+        }
+    }
+
+    /// Takes note that an interface has left the table.
+    pub(super) fn leave_role(&mut self, vif: &Vif) {
+        let roles = &mut self.work.roles;
+        match vif.kind {
+            VifKind::Agent if roles.agent == vif.id => roles.agent = VifId::NONE,
+            VifKind::Host if roles.host == vif.id => roles.host = VifId::NONE,
+            VifKind::Physical => {
+                let left = roles.fabric.into_iter().filter(|uplink| ![vif.id, VifId::NONE].contains(uplink));
+                let mut fabric = [VifId::NONE; 3];
+                for (to, uplink) in fabric.iter_mut().zip(left) {
+                    *to = uplink;
+                }
+                roles.fabric = fabric;
+            }
+            VifKind::VirtualVlan => self.leave_parent(vif),
+            VifKind::Monitoring => self.mark_monitored(vif.details.os_index, false),
+            _ => {}
+        }
+        // The original leaves the flags alone when the agent's interface goes, and in test mode its
+        // recordings are the measure; otherwise the host must stay reachable.
+        if vif.kind == VifKind::Agent && !self.mock {
+            self.update_cross_connect();
+        }
+    }
+
+    /// Host and fabric are connected as long as there is no agent's interface (forwarding.md 1.7).
+    fn update_cross_connect(&mut self) {
+        let roles = self.work.roles;
+        let connect = roles.host != VifId::NONE && roles.agent == VifId::NONE;
+        for id in roles.fabric.into_iter().chain([roles.host]) {
+            self.set_flags(id, VifFlags::XCONNECT, connect);
+        }
+    }
+
+    fn set_flags(&mut self, id: VifId, flags: VifFlags, on: bool) {
+        if let Some(vif) = self.work.vifs.get_mut(id.index()) {
+            vif.flags.set(flags, on);
+        }
+    }
+
+    fn mark_monitored(&mut self, os_index: u32, on: bool) {
+        if let Some(monitored) = self.monitored(os_index) {
+            self.set_flags(monitored, VifFlags::MONITORED, on);
+        }
+    }
+
+    /// The underlay carries IPv6 once a host side interface has an IPv6 address.
+    pub(super) fn note_inet6_underlay(&mut self, id: VifId) {
+        if self.work.vif(id).is_some_and(|vif| !vif.ip6.is_unspecified()) {
+            self.work.roles.inet6_underlay = true;
+        }
+    }
+
+    /// Enters a sub-interface below its parent.
+    pub(super) fn join_parent(&mut self, sub: &Vif) {
+        if let Some(parent) = self.work.vifs.get_mut(sub.parent.index()) {
+            let subs = &mut Arc::make_mut(&mut parent.details).sub_interfaces;
+            if sub.details.source_macs.is_empty() {
+                subs.push((sub.vlan, Mac::ZERO, sub.id));
+            }
+            subs.extend(sub.details.source_macs.iter().map(|mac| (sub.vlan, *mac, sub.id)));
+        }
+    }
+
+    /// Takes a sub-interface from its parent.
+    pub(super) fn leave_parent(&mut self, sub: &Vif) {
+        if let Some(parent) = self.work.vifs.get_mut(sub.parent.index()) {
+            Arc::make_mut(&mut parent.details).sub_interfaces.retain(|(.., id)| *id != sub.id);
+        }
+    }
+}
