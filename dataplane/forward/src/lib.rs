@@ -4,12 +4,15 @@
 //! is to be sent comes back as an ordered list of packets and interfaces.
 
 mod bytes;
+mod fast;
 mod full;
+mod output;
 mod verdict;
 
 use std::sync::Arc;
 
-use vr_frame::{Batch, FramePool, Packet};
+pub use output::Output;
+use vr_frame::{Batch, FramePool};
 use vr_tables::Snapshot;
 use vr_tables::bridge::BridgeTable;
 use vr_tables::flow::FlowTable;
@@ -41,20 +44,18 @@ pub struct Shared {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Now(pub u64);
 
-/// Packets to send, in order.
-pub type Output = Vec<(VifId, Packet)>;
-
 /// One worker's pipeline.
 pub struct Forwarder {
     shared: Shared,
     memory: full::Memory,
+    stages: Box<fast::Stages>,
 }
 
 impl Forwarder {
     /// A forwarder.
     #[must_use]
     pub fn new(shared: Shared) -> Self {
-        Self { shared, memory: full::Memory::default() }
+        Self { shared, memory: full::Memory::default(), stages: Box::default() }
     }
 
     /// Forwards the packets of `batch`, which came from interface `from`; leaves it empty. What is to be sent
@@ -67,21 +68,17 @@ impl Forwarder {
         pool: &mut FramePool,
         out: &mut Output,
     ) {
-        self.with_tables(now, pool, out, |full| {
-            for packet in batch.drain(..) {
-                full.receive(from, packet);
-            }
-        });
+        self.with_tables(now, pool, out, |full, stages| fast::run(full, stages, from, batch));
     }
 
     /// Looks again at the packets held for a flow, because its entry was set or removed.
     pub fn release_held(&mut self, flow: FlowIndex, now: Now, pool: &mut FramePool, out: &mut Output) {
-        self.with_tables(now, pool, out, |full| full.release(flow));
+        self.with_tables(now, pool, out, |full, _| full.release(flow));
     }
 
     /// Does what is due at this time: gives up packets that waited too long.
     pub fn tick(&mut self, now: Now, pool: &mut FramePool, out: &mut Output) {
-        self.with_tables(now, pool, out, |full| full.expire_held());
+        self.with_tables(now, pool, out, |full, _| full.expire_held());
     }
 
     /// Gives back every frame that is still held; for the end of a worker.
@@ -94,22 +91,25 @@ impl Forwarder {
         now: Now,
         pool: &mut FramePool,
         out: &mut Output,
-        run: impl FnOnce(&mut full::Full<'_>),
+        run: impl FnOnce(&mut full::Full<'_>, &mut fast::Stages),
     ) {
         let Shared { worker, tables, bridge, flows, grace, stats, holds } = &mut self.shared;
         grace.enter(*worker);
-        run(&mut full::Full {
-            tables: tables.latest(),
-            bridge,
-            flows,
-            stats,
-            holds,
-            worker: *worker,
-            now,
-            pool,
-            out,
-            memory: &mut self.memory,
-        });
+        run(
+            &mut full::Full {
+                tables: tables.latest(),
+                bridge,
+                flows,
+                stats,
+                holds,
+                worker: *worker,
+                now,
+                pool,
+                out,
+                memory: &mut self.memory,
+            },
+            &mut self.stages,
+        );
         grace.leave(*worker);
     }
 }

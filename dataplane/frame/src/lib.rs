@@ -9,11 +9,13 @@
 #![allow(unsafe_code, reason = "frames are owned views into memory shared with the kernel")]
 
 mod arena;
+mod batch;
 mod frame;
 mod offload;
 mod pool;
 
 pub use arena::{Arena, ArenaError, BufferClass};
+pub use batch::Batch;
 pub use frame::{Frame, leaked_frames};
 pub use offload::{GsoKind, Offload};
 pub use pool::{FramePool, PoolSet, PoolSizes};
@@ -37,6 +39,3 @@ impl Packet {
         Self { frame, offload: Offload::NONE }
     }
 }
-
-/// Packets on their way between a port and the pipeline, in order.
-pub type Batch = arrayvec::ArrayVec<Packet, BATCH>;

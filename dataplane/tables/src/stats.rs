@@ -168,7 +168,13 @@ impl WorkerStats {
     /// Counts a packet of a VRF.
     #[inline]
     pub fn vrf(&self, vrf: VrfId, counter: VrfCounter) {
-        add(&self.vrfs[vrf.index().min(self.vrf_limit) * VrfCounter::COUNT + counter as usize], 1);
+        self.vrf_many(vrf, counter, 1);
+    }
+
+    /// Counts packets of a VRF.
+    #[inline]
+    pub fn vrf_many(&self, vrf: VrfId, counter: VrfCounter, count: u64) {
+        add(&self.vrfs[vrf.index().min(self.vrf_limit) * VrfCounter::COUNT + counter as usize], count);
     }
 }
 

@@ -41,6 +41,7 @@ impl Full<'_> {
             Err(stop) => return stop,
         };
         self.bridge.count(self.worker, entry.index);
+        pkt.bridge = entry.index;
         let Some(nexthop) = self.tables.nexthop(entry.nexthop) else {
             return Stop::Drop(DropReason::InvalidNh);
         };

@@ -154,7 +154,7 @@ impl Full<'_> {
     }
 
     fn flow_hit(&mut self, pkt: &mut Pkt, index: FlowIndex, resume: Resume) -> Step {
-        let Some((entry, _)) = self.flows.read(index, Entry::of) else {
+        let Some((entry, state)) = self.flows.read(index, Entry::of) else {
             return Err(DropReason::FlowUnusable.into());
         };
         if entry.flags.contains(FlowFlags::EVICT_CANDIDATE) {
@@ -172,7 +172,11 @@ impl Full<'_> {
         if entry.action == FlowAction::Hold as u16 {
             return Err(Stop::Hold(index, resume));
         }
-        self.apply(pkt, index, &entry)
+        self.apply(pkt, index, &entry)?;
+        if state.is_simple() && self.flows.claim(index, self.worker) {
+            pkt.compilable = Some(state);
+        }
+        Ok(())
     }
 
     /// Applies the action of an entry that is not in HOLD; also to packets that waited for it.

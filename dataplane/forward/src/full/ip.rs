@@ -97,7 +97,8 @@ impl Full<'_> {
 }
 
 /// Takes one off the TTL of the IPv4 header at the start of `bytes` and mends its checksum.
-pub(super) fn decrement_ttl(bytes: &mut [u8]) {
+#[inline]
+pub(crate) fn decrement_ttl(bytes: &mut [u8]) {
     let (Some(old), Some(check)) = (be16(bytes, 8), be16(bytes, 10)) else { return };
     let new = old.wrapping_sub(0x0100);
     crate::bytes::put(bytes, 8, new.to_be_bytes());

@@ -4,6 +4,7 @@
 mod agent;
 mod arp;
 mod bridging;
+mod compile;
 mod composite;
 mod deliver;
 mod encap;
@@ -28,6 +29,7 @@ mod tunnel;
 mod tunnel_in;
 
 pub(crate) use hold::HoldQueues;
+pub(crate) use ip::decrement_ttl;
 pub(crate) use pkt::{Kind, Pkt, Resume};
 
 use vr_frame::{FramePool, Packet};
@@ -87,7 +89,7 @@ impl Full<'_> {
         match end {
             Stop::Drop(reason) => self.drop(pkt, reason),
             Stop::Trap(trap) => self.trap(pkt, &trap),
-            Stop::Send(vif) => self.out.push((vif, pkt.into_packet())),
+            Stop::Send(vif) => self.out.push(vif, pkt.into_packet()),
             Stop::Replaced => self.pool.free(pkt.frame),
             Stop::Hold(flow, resume) => self.hold(pkt, flow, resume),
         }

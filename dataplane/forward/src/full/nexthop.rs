@@ -64,6 +64,7 @@ impl Full<'_> {
             NexthopAction::L2Receive => self.l2_receive(pkt),
             NexthopAction::Resolve => self.resolve(pkt),
             NexthopAction::VrfTranslate => {
+                pkt.compilable = None;
                 pkt.vrf = nexthop.vrf;
                 self.count_vrf(pkt.vrf, VrfCounter::VrfTranslates);
                 match nexthop.family {
@@ -71,9 +72,18 @@ impl Full<'_> {
                     _ => self.bridge_input(pkt),
                 }
             }
-            NexthopAction::Encap(encap) => self.encap(pkt, nexthop, encap),
-            NexthopAction::Tunnel(tunnel) => self.tunnel(pkt, nexthop, tunnel),
-            NexthopAction::Composite(composite) => self.composite(pkt, slot, nexthop, composite),
+            NexthopAction::Encap(encap) => {
+                self.compile(pkt, slot);
+                self.encap(pkt, nexthop, encap)
+            }
+            NexthopAction::Tunnel(tunnel) => {
+                self.compile(pkt, slot);
+                self.tunnel(pkt, nexthop, tunnel)
+            }
+            NexthopAction::Composite(composite) => {
+                pkt.compilable = None;
+                self.composite(pkt, slot, nexthop, composite)
+            }
             NexthopAction::UdpTunnel(tunnel) => self.udp_tunnel(pkt, nexthop, *tunnel),
             // Provider backbone bridging comes with the rest of the nexthops.
             NexthopAction::Pbb { .. } => Stop::Drop(DropReason::InvalidNh),

@@ -3,8 +3,9 @@
 use std::net::IpAddr;
 
 use vr_frame::{Frame, Offload, Packet};
+use vr_tables::flow::State;
 use vr_tables::nexthop::NexthopSlot;
-use vr_types::{DropReason, FlowIndex, Mac, VifId, VrfId};
+use vr_types::{BridgeIndex, DropReason, FlowIndex, Mac, VifId, VrfId};
 
 use crate::bytes::{array, be16};
 use crate::verdict::Stop;
@@ -103,6 +104,10 @@ pub(crate) struct Pkt {
     pub(crate) control_word: bool,
     /// Priority of the VLAN tag that a sub-interface took off.
     pub(crate) priority: Option<u8>,
+    /// State of the flow's entry when it let the packet pass plainly: what is found out now may be compiled.
+    pub(crate) compilable: Option<State>,
+    /// Bridge entry that the packet passed.
+    pub(crate) bridge: BridgeIndex,
     /// How often local receive may still route it.
     pub(crate) local_ttl: u8,
     /// How many more nexthops it may pass.
@@ -147,6 +152,8 @@ impl Pkt {
             own_mac: false,
             control_word: false,
             priority: None,
+            compilable: None,
+            bridge: BridgeIndex::NONE,
             local_ttl: 4,
             hops: HOPS,
             l2_len: 0,

@@ -41,6 +41,6 @@ impl Full<'_> {
         }
         put(bytes, 40, [trap.param5, 0, 0, 0]);
         self.stats.sent(agent.id, pkt.frame.len());
-        self.out.push((agent.id, pkt.into_packet()));
+        self.out.push(agent.id, pkt.into_packet());
     }
 }

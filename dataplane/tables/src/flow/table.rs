@@ -126,15 +126,17 @@ impl FlowTable {
     pub fn candidate(&self, hash: FlowHash) -> Option<FlowIndex> {
         let bucket = self.geometry.bucket(hash.primary);
         let word = self.tags.get(bucket as usize / 4)?.load(Ordering::Acquire);
-        let differences = word ^ (Self::tag(hash) * 0x0000_2000_4000_8001);
-        for slot in 0..4 {
-            if (differences >> (slot * TAG_BITS)) & TAG_MASK == 0 {
-                let index = bucket + slot;
-                prefetch(self.hot.get(index as usize)?);
-                return Some(FlowIndex(index));
-            }
+        // A tag that matches leaves fifteen zero bits; the lowest such group is found without a branch.
+        const LOW: u64 = 0x0000_2000_4000_8001;
+        const HIGH: u64 = LOW << (TAG_BITS - 1);
+        let differences = (word & (LOCKED - 1) & !CHAINED) ^ (Self::tag(hash) * LOW);
+        let zeros = differences.wrapping_sub(LOW) & !differences & HIGH;
+        if zeros == 0 {
+            return None;
         }
-        None
+        let index = bucket + zeros.trailing_zeros() / TAG_BITS;
+        prefetch(self.hot.get(index as usize)?);
+        Some(FlowIndex(index))
     }
 
     /// Third step of a lookup: the entry at a candidate position if it holds the key and is active.

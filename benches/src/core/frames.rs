@@ -1,0 +1,176 @@
+//! The frames of a row: what goes in and what has to come out, built independently of the forwarder.
+
+use vr_types::TunnelKind;
+
+use super::{Direction, Row};
+
+pub(super) const NODE_MAC: [u8; 6] = [0x52, 0x54, 0, 0, 0, 1];
+pub(super) const PEER_MAC: [u8; 6] = [0x52, 0x54, 0, 0, 0, 2];
+pub(super) const GUEST_MAC: [u8; 6] = [2, 0, 0, 0, 0, 1];
+pub(super) const ROUTER_MAC: [u8; 6] = [0, 0, 0x5e, 0, 1, 0];
+pub(super) const NODE: [u8; 4] = [172, 16, 0, 1];
+pub(super) const PEER: [u8; 4] = [172, 16, 0, 2];
+pub(super) const GUEST: [u8; 4] = [10, 0, 0, 4];
+/// Label or VNI of packets to the peer, and of packets from it.
+pub(super) const LABEL_OUT: u32 = 27;
+pub(super) const LABEL_IN: u32 = 42;
+/// The inner Ethernet frame without frame check sequence.
+const INNER: usize = 64;
+
+/// The far end of a flow: address, port, and MAC for bridged rows.
+#[derive(Clone, Copy)]
+pub(super) struct Far {
+    pub(super) address: [u8; 4],
+    pub(super) port: u16,
+    pub(super) mac: [u8; 6],
+}
+
+impl Row {
+    pub(super) const fn bridged(&self) -> bool {
+        matches!(self.tunnel, TunnelKind::Vxlan)
+    }
+
+    /// Prefix of a route: /24 networks one behind the other, or one /8.
+    pub(super) fn prefix(&self, route: u32) -> ([u8; 4], u8) {
+        if self.routes == 1 { ([20, 0, 0, 0], 8) } else { ((0x1400_0000 + route * 256).to_be_bytes(), 24) }
+    }
+
+    /// MAC of a bridge entry.
+    pub(super) const fn mac(route: u32) -> [u8; 6] {
+        let [_, a, b, c] = route.to_be_bytes();
+        [2, 1, 0, a, b, c]
+    }
+
+    /// The far end of a flow; flows are dealt out to the routes in turn.
+    pub(super) fn far(&self, flow: u32) -> Far {
+        let route = flow % self.routes;
+        let within = flow / self.routes;
+        let ([a, b, c, _], len) = self.prefix(route);
+        let [_, _, high, low] = within.to_be_bytes();
+        let address = if len == 8 { [a, high, low, 9] } else { [a, b, c, low] };
+        let port = 1024 + (within >> 8) as u16;
+        Far {
+            address,
+            port: if len == 8 { 1024 + (within >> 16) as u16 } else { port },
+            mac: Self::mac(route),
+        }
+    }
+}
+
+fn sum(bytes: &[u8]) -> u16 {
+    let mut sum = 0u32;
+    for pair in bytes.chunks(2) {
+        sum += u32::from(u16::from_be_bytes([pair[0], *pair.get(1).unwrap_or(&0)]));
+    }
+    while sum > 0xffff {
+        sum = (sum & 0xffff) + (sum >> 16);
+    }
+    !(sum as u16)
+}
+
+/// An IPv4 header with a right checksum.
+fn inet(protocol: u8, id: u16, ttl: u8, source: [u8; 4], destination: [u8; 4], payload: usize) -> [u8; 20] {
+    let mut header = [0; 20];
+    header[0] = 0x45;
+    header[2..4].copy_from_slice(&((20 + payload) as u16).to_be_bytes());
+    header[4..6].copy_from_slice(&id.to_be_bytes());
+    header[8] = ttl;
+    header[9] = protocol;
+    header[12..16].copy_from_slice(&source);
+    header[16..20].copy_from_slice(&destination);
+    let check = sum(&header);
+    header[10..12].copy_from_slice(&check.to_be_bytes());
+    header
+}
+
+/// Ethernet, IPv4, UDP and a payload of the flow's number.
+fn inner(macs: ([u8; 6], [u8; 6]), ttl: u8, from: ([u8; 4], u16), to: ([u8; 4], u16), flow: u32) -> Vec<u8> {
+    let payload = INNER - 14 - 28;
+    let mut frame = Vec::with_capacity(INNER);
+    frame.extend(macs.0);
+    frame.extend(macs.1);
+    frame.extend([0x08, 0x00]);
+    frame.extend(inet(17, flow as u16, ttl, from.0, to.0, payload + 8));
+    frame.extend(from.1.to_be_bytes());
+    frame.extend(to.1.to_be_bytes());
+    frame.extend(((payload + 8) as u16).to_be_bytes());
+    frame.extend([0, 0]);
+    frame.extend(flow.to_be_bytes());
+    frame.resize(INNER, 0);
+    frame
+}
+
+/// `payload` in a tunnel; `None` as entropy leaves the port zero, to be taken from what is compared.
+fn tunnelled(kind: TunnelKind, outgoing: bool, id: u16, ttl: u8, port: u16, payload: &[u8]) -> Vec<u8> {
+    let (source, destination) = if outgoing { (NODE, PEER) } else { (PEER, NODE) };
+    let label = if outgoing { LABEL_OUT } else { LABEL_IN };
+    let mut shim = Vec::new();
+    let word = label << 12 | 0x100 | u32::from(ttl);
+    match kind {
+        TunnelKind::MplsOverGre => {
+            shim.extend([0, 0, 0x88, 0x47]);
+            shim.extend(word.to_be_bytes());
+        }
+        _ => {
+            let (dport, header) = match kind {
+                TunnelKind::MplsOverUdp => (6635u16, word.to_be_bytes().to_vec()),
+                _ => (4789, [vec![8, 0, 0, 0], (label << 8).to_be_bytes().to_vec()].concat()),
+            };
+            shim.extend(port.to_be_bytes());
+            shim.extend(dport.to_be_bytes());
+            shim.extend(((8 + header.len() + payload.len()) as u16).to_be_bytes());
+            shim.extend([0, 0]);
+            shim.extend(header);
+        }
+    }
+    let protocol = if kind == TunnelKind::MplsOverGre { 47 } else { 17 };
+    let macs = if outgoing { (PEER_MAC, NODE_MAC) } else { (NODE_MAC, PEER_MAC) };
+    let mut frame = Vec::new();
+    frame.extend(macs.0);
+    frame.extend(macs.1);
+    frame.extend([0x08, 0x00]);
+    frame.extend(inet(protocol, id, 64, source, destination, shim.len() + payload.len()));
+    frame.extend(shim);
+    frame.extend(payload);
+    frame
+}
+
+impl Row {
+    /// The frame of a flow as it is received.
+    pub(super) fn input(&self, flow: u32) -> Vec<u8> {
+        let far = self.far(flow);
+        let (here, there) = ((GUEST, 5000), (far.address, far.port));
+        match (self.direction, self.bridged()) {
+            (Direction::Encap, false) => inner((ROUTER_MAC, GUEST_MAC), 64, here, there, flow),
+            (Direction::Encap, true) => inner((far.mac, GUEST_MAC), 64, here, there, flow),
+            (Direction::Decap, false) => {
+                let packet = inner((ROUTER_MAC, GUEST_MAC), 63, there, here, flow);
+                tunnelled(self.tunnel, false, flow as u16, 63, 50_000, &packet[14..])
+            }
+            (Direction::Decap, true) => {
+                let frame = inner((far.mac, GUEST_MAC), 64, there, here, flow);
+                tunnelled(self.tunnel, false, flow as u16, 64, 50_000, &frame)
+            }
+        }
+    }
+
+    /// The frame of a flow as it has to be sent; the entropy port is taken from `sent`, after a look at its
+    /// range.
+    pub(super) fn output(&self, flow: u32, sent: &[u8]) -> Vec<u8> {
+        let far = self.far(flow);
+        let (here, there) = ((GUEST, 5000), (far.address, far.port));
+        let port = u16::from_be_bytes([sent[34], sent[35]]).max(49152);
+        match (self.direction, self.bridged()) {
+            (Direction::Encap, false) => {
+                let packet = inner((ROUTER_MAC, GUEST_MAC), 63, here, there, flow);
+                tunnelled(self.tunnel, true, flow as u16, 63, port, &packet[14..])
+            }
+            (Direction::Encap, true) => {
+                let frame = inner((far.mac, GUEST_MAC), 64, here, there, flow);
+                tunnelled(self.tunnel, true, flow as u16, 64, port, &frame)
+            }
+            (Direction::Decap, false) => inner((GUEST_MAC, ROUTER_MAC), 63, there, here, flow),
+            (Direction::Decap, true) => inner((far.mac, GUEST_MAC), 64, there, here, flow),
+        }
+    }
+}

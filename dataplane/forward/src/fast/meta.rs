@@ -1,0 +1,53 @@
+/// What the stages know about one packet: exactly one cache line.
+#[derive(Clone, Copy, Debug, Default)]
+#[repr(C, align(64))]
+pub(super) struct PktMeta {
+    /// IPv4 flow key, as it is hashed.
+    pub(super) key: [u32; 5],
+    /// Primary and secondary hash of the key.
+    pub(super) hash: [u32; 2],
+    /// Where the entry may be, then where it is.
+    pub(super) flow: u32,
+    /// Outer source address for packets from the fabric, interface number for others; compared with the
+    /// compiled source.
+    pub(super) source: u32,
+    /// Nexthop object to leave by.
+    pub(super) nexthop: u32,
+    /// Label or VNI to push, [`PktMeta::NO_LABEL`] for none.
+    pub(super) label: u32,
+    /// Bridge entry to count, [`vr_types::BridgeIndex::NONE`] for none.
+    pub(super) bridge: u32,
+    /// VRF whose counters the packet belongs to.
+    pub(super) vrf: u16,
+    /// Offset of the inner frame (bridged) or inner IP header (routed) in the frame as received.
+    pub(super) inner: u16,
+    /// Interface to send by.
+    pub(super) to: vr_types::VifId,
+    /// TTL of the label, for encapsulation.
+    pub(super) ttl: u8,
+    /// How the packet leaves.
+    pub(super) egress: Egress,
+    /// Whether the flow stage has to let it pass.
+    pub(super) policy: bool,
+    /// The packet is TCP: its acknowledgement number is kept.
+    pub(super) tcp: bool,
+}
+
+impl PktMeta {
+    pub(super) const NO_LABEL: u32 = u32::MAX;
+}
+
+/// How a packet on the fast lane leaves.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(u8)]
+pub(super) enum Egress {
+    /// As the Ethernet frame that it is.
+    #[default]
+    Bridged,
+    /// As the IP packet that it is, TTL less one.
+    Routed,
+    /// As the IP packet behind a label, TTL unchanged.
+    Delivered,
+}
+
+const _: () = assert!(size_of::<PktMeta>() == 64);
