@@ -193,8 +193,14 @@ impl Tables {
         &self.worker_stats
     }
 
-    /// Counters of all workers, for reading and clearing.
-    pub const fn stats(&mut self) -> &mut Stats {
+    /// Counters of all workers.
+    #[must_use]
+    pub const fn stats(&self) -> &Stats {
+        &self.stats
+    }
+
+    /// Counters of all workers, for clearing them.
+    pub const fn stats_mut(&mut self) -> &mut Stats {
         &mut self.stats
     }
 

@@ -1,0 +1,50 @@
+use sandesh::netlink::{Frame, ReplyWriter};
+use sandesh::{Compat, decode};
+use vr_tables::control::{Datapath, Tables};
+
+use crate::About;
+use crate::handlers::{self, Context, info::InfoTexts};
+
+/// Code of the response to what cannot be decoded (control.md 1.4).
+const UNDECODABLE: i32 = -1;
+
+/// Answers requests. One serves all clients.
+pub struct Responder {
+    about: About,
+    texts: InfoTexts,
+}
+
+impl Responder {
+    /// A responder of a daemon that tells this about itself.
+    #[must_use]
+    pub fn new(about: About) -> Self {
+        Self { about, texts: InfoTexts::default() }
+    }
+
+    /// Executes the messages of one frame and appends the replies to `out`: exactly one response for each
+    /// message, in order. `compat` is what is known of the client and learns from what it sends. Changes
+    /// have to be published before the replies are sent.
+    pub fn answer(
+        &mut self,
+        frame: &Frame<'_>,
+        compat: &mut Compat,
+        tables: &mut Tables,
+        datapath: &mut dyn Datapath,
+        out: &mut Vec<u8>,
+    ) {
+        let mut decoder = decode(frame.payload, *compat);
+        let messages: Vec<_> = decoder.by_ref().collect();
+        *compat = decoder.compat();
+        let mut replies = ReplyWriter::new(&frame.header, *compat, out);
+        let mut context = Context { tables, datapath, about: &self.about, texts: &mut self.texts };
+        for message in messages {
+            match message {
+                Ok(message) => handlers::handle(&message, &mut context, &mut replies),
+                Err(error) => {
+                    tracing::warn!(%error, "a request cannot be decoded");
+                    replies.response(UNDECODABLE);
+                }
+            }
+        }
+    }
+}

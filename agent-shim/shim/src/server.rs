@@ -1,0 +1,228 @@
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use sandesh::Compat;
+use vr_tables::control::{Datapath, Tables};
+
+use crate::client::Client;
+use crate::{About, Responder};
+
+/// Name of the socket in its directory (control.md 3.1).
+const SOCKET: &str = "dpdk_netlink";
+/// Clients at a time; further ones are accepted and closed.
+const MAX_CLIENTS: usize = 64;
+/// How long a client may leave its replies unread.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Why there is no control socket.
+#[derive(Debug, thiserror::Error)]
+pub enum ServerError {
+    /// Another daemon serves the directory.
+    #[error("another vrouter listens on {0}; stop it, or choose another socket directory with `socket_dir`")]
+    InUse(PathBuf),
+    /// The directory could not be made.
+    #[error("cannot make the socket directory {path}: {source}; check its parent and your privileges")]
+    Directory {
+        /// Which directory.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The socket could not be made.
+    #[error(
+        "cannot listen on {path}: {source}; check the directory's permissions and the length of the path"
+    )]
+    Listen {
+        /// Which socket.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+/// What a call of [`Server::poll`] did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Polled {
+    /// Request frames that were executed.
+    pub requests: usize,
+    /// The wake descriptor is readable.
+    pub woken: bool,
+}
+
+/// The control socket and its clients. Runs in the control thread: nothing happens outside of
+/// [`Server::poll`].
+pub struct Server {
+    listener: UnixListener,
+    path: PathBuf,
+    /// Device and inode of the socket file.
+    inode: Option<(u64, u64)>,
+    clients: Vec<Client>,
+    responder: Responder,
+    compat: Compat,
+    patience: Duration,
+}
+
+impl Server {
+    /// Listens in `directory`, which is made if it is missing. A socket that a dead daemon left is replaced.
+    ///
+    /// # Errors
+    /// [`ServerError`] when somebody else listens there, or the system refuses.
+    pub fn bind(directory: &Path, about: About) -> Result<Self, ServerError> {
+        std::fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o775)
+            .create(directory)
+            .map_err(|source| ServerError::Directory { path: directory.to_owned(), source })?;
+        let path = directory.join(SOCKET);
+        let failed = |source| ServerError::Listen { path: path.clone(), source };
+        if UnixStream::connect(&path).is_ok() {
+            return Err(ServerError::InUse(path));
+        }
+        match std::fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
+            _ => {}
+        }
+        let listener = UnixListener::bind(&path).map_err(failed)?;
+        listener.set_nonblocking(true).map_err(failed)?;
+        let responder = Responder::new(about);
+        let (compat, patience) = (Compat::Current, PATIENCE);
+        let inode = inode(&path);
+        Ok(Self { listener, path, inode, clients: Vec::new(), responder, compat, patience })
+    }
+
+    /// The release that clients have before they tell otherwise.
+    #[must_use]
+    pub fn with_compat(mut self, compat: Compat) -> Self {
+        self.compat = compat;
+        self
+    }
+
+    /// How long a client may leave its replies unread before it is closed.
+    #[must_use]
+    pub fn with_patience(mut self, patience: Duration) -> Self {
+        self.patience = patience;
+        self
+    }
+
+    /// How many clients are connected.
+    #[must_use]
+    pub fn clients(&self) -> usize {
+        self.clients.len()
+    }
+
+    /// Waits at most `timeout` until something happens on the socket or on `wake`, executes the requests
+    /// that have arrived, publishes their changes and sends the replies.
+    ///
+    /// # Errors
+    /// What the system says when waiting itself fails. Trouble with one client closes that one only.
+    pub fn poll(
+        &mut self,
+        tables: &mut Tables,
+        datapath: &mut dyn Datapath,
+        timeout: Duration,
+        wake: Option<BorrowedFd<'_>>,
+    ) -> io::Result<Polled> {
+        let (ready, mut polled) = self.wait(timeout, wake)?;
+        if ready.listener {
+            self.accept();
+        }
+        let mut broken = vec![false; self.clients.len()];
+        for (client, (readable, broken)) in self.clients.iter_mut().zip(ready.clients.iter().zip(&mut broken))
+        {
+            if *readable {
+                match client.serve(&mut self.responder, tables, datapath) {
+                    Ok(requests) => polled.requests += requests,
+                    Err(error) => {
+                        tracing::warn!(%error, "a control connection is closed");
+                        *broken = true;
+                    }
+                }
+            }
+        }
+        if polled.requests > 0 {
+            tables.publish();
+        }
+        self.finish(&broken);
+        Ok(polled)
+    }
+
+    fn wait(&self, timeout: Duration, wake: Option<BorrowedFd<'_>>) -> io::Result<(Ready, Polled)> {
+        let mut fds = Vec::with_capacity(self.clients.len() + 2);
+        fds.push(PollFd::new(self.listener.as_fd(), PollFlags::POLLIN));
+        for client in &self.clients {
+            let mut events = PollFlags::empty();
+            events.set(PollFlags::POLLIN, client.wants_input());
+            events.set(PollFlags::POLLOUT, client.wants_output());
+            fds.push(PollFd::new(client.fd(), events));
+        }
+        if let Some(wake) = wake {
+            fds.push(PollFd::new(wake, PollFlags::POLLIN));
+        }
+        let millis = timeout.as_micros().div_ceil(1000).min(i32::MAX as u128) as i32;
+        match poll(&mut fds, PollTimeout::try_from(millis).unwrap_or(PollTimeout::MAX)) {
+            Ok(_) | Err(Errno::EINTR) => {}
+            Err(errno) => return Err(errno.into()),
+        }
+        let has = |fd: &PollFd<'_>, flags| fd.revents().is_some_and(|events| events.intersects(flags));
+        let input = PollFlags::POLLIN | PollFlags::POLLHUP | PollFlags::POLLERR;
+        let clients = fds[1..=self.clients.len()].iter().map(|fd| has(fd, input)).collect();
+        let woken = fds.get(self.clients.len() + 1).is_some_and(|fd| has(fd, PollFlags::POLLIN));
+        Ok((Ready { listener: has(&fds[0], PollFlags::POLLIN), clients }, Polled { requests: 0, woken }))
+    }
+
+    fn accept(&mut self) {
+        loop {
+            match self.listener.accept() {
+                Ok((stream, _)) if self.clients.len() < MAX_CLIENTS => {
+                    match Client::new(stream, self.compat) {
+                        Ok(client) => self.clients.push(client),
+                        Err(error) => tracing::warn!(%error, "a control connection is refused"),
+                    }
+                }
+                Ok(_) => tracing::warn!("a control connection is refused: there are {MAX_CLIENTS}"),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                Err(error) => {
+                    tracing::warn!(%error, "a control connection is lost");
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Sends replies and closes what is over. `broken` is about the clients that were there before others
+    /// were accepted.
+    fn finish(&mut self, broken: &[bool]) {
+        let now = Instant::now();
+        let mut position = 0;
+        self.clients.retain_mut(|client| {
+            let broken = broken.get(position).copied().unwrap_or(false);
+            position += 1;
+            !broken && client.flush(now).is_ok() && !client.is_over(now, self.patience)
+        });
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // A daemon that came after us may have put its own socket there.
+        if self.inode.is_some() && inode(&self.path) == self.inode {
+            let _ = std::fs::remove_file(&self.path);
+        }
+    }
+}
+
+fn inode(path: &Path) -> Option<(u64, u64)> {
+    std::fs::metadata(path).ok().map(|file| (file.dev(), file.ino()))
+}
+
+/// What is readable.
+struct Ready {
+    listener: bool,
+    clients: Vec<bool>,
+}
