@@ -1,103 +1,104 @@
-//! The jobs that are not a module of their own.
+//! Jobs that build a program and become it. An interrupt reaches that program alone, which cleans up.
 
+use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, bail, ensure};
 
-use crate::{packages, suites};
+use crate::build_ebpf::repository;
+use crate::{cargo, corpora, packages};
 
-/// `cargo xtask test`.
-pub(crate) fn test(only: Option<&str>) -> anyhow::Result<bool> {
-    packages::need_root("the tests make network namespaces, which")?;
-    packages::install()?;
-    suites::run(only)
-}
-
-fn run(command: &mut Command) -> anyhow::Result<bool> {
-    let name = command.get_program().to_string_lossy().into_owned();
-    let status = command.status().with_context(|| format!("cannot start {name}"))?;
-    Ok(status.success())
-}
-
-fn build_release(packages: &[&str]) -> anyhow::Result<()> {
-    println!("Building {} (release)", packages.join(", "));
-    let mut command = Command::new("cargo");
-    command.args(["build", "--release"]);
-    for package in packages {
-        command.args(["-p", package]);
-    }
-    ensure!(run(&mut command)?, "the build failed");
-    Ok(())
-}
-
-/// Folder of release programs.
-fn release_folder() -> std::path::PathBuf {
-    let target =
-        std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| "target".into(), std::path::PathBuf::from);
-    target.join("release")
+/// Benches that there are.
+#[derive(Clone, Copy, clap::ValueEnum)]
+pub(crate) enum Bench {
+    /// The pipeline on memory ports: cycles and nanoseconds per packet.
+    Core,
 }
 
 /// `cargo xtask demo`.
-pub(crate) fn demo(arguments: &[String]) -> anyhow::Result<bool> {
+///
+/// # Errors
+/// When the demo cannot be started; it does not return otherwise.
+pub(crate) fn demo(arguments: &[String]) -> anyhow::Result<()> {
     packages::need_root("the demo makes network namespaces, which")?;
     packages::install()?;
-    build_release(&["vrouterd", "vr-tests"])?;
-    // An interrupt goes to the whole group: the demo cleans up and this program waits for it.
-    // SAFETY: ignoring a signal has no preconditions.
-    #[allow(unsafe_code, reason = "the standard library cannot ignore a signal")]
-    unsafe {
-        libc::signal(libc::SIGINT, libc::SIG_IGN);
-    }
-    run(Command::new(release_folder().join("vr-demo")).args(arguments))
+    let demo = release_program(&["vrouterd", "vr-tests", "agent-sim"], "vr-demo")?;
+    become_program(Command::new(demo).args(arguments))
 }
 
 /// `cargo xtask bench`.
-pub(crate) fn bench(what: &str, arguments: &[String]) -> anyhow::Result<bool> {
-    ensure!(what == "core", "there is no bench `{what}`; there is `core`");
-    build_release(&["vr-benches"])?;
-    let program = release_folder().join("bench-core");
-    let scheduled = ["chrt", "-f", "50", "taskset", "-c", &last_processor().to_string()].map(str::to_owned);
-    let possible = packages::is_root()
-        && Command::new("chrt")
-            .args(["-f", "50", "true"])
-            .stderr(Stdio::null())
-            .status()
-            .is_ok_and(|status| status.success());
-    if possible {
-        return run(Command::new(&scheduled[0]).args(&scheduled[1..]).arg(program).args(arguments));
+///
+/// # Errors
+/// When the bench cannot be started; it does not return otherwise.
+pub(crate) fn bench(bench: Bench, arguments: &[String]) -> anyhow::Result<()> {
+    let Bench::Core = bench;
+    let program = release_program(&["vr-benches"], "bench-core")?;
+    let processor = std::thread::available_parallelism().map_or(0, |count| count.get() - 1);
+    let undisturbed = format!("chrt -f 50 taskset -c {processor}");
+    let mut words = undisturbed.split(' ');
+    let mut command = Command::new(words.next().unwrap_or_default());
+    command.args(words);
+    if has_effect(&mut command) {
+        return become_program(command.arg(program).args(arguments));
     }
-    println!("Without real-time priority (needs root and chrt): other programs disturb the figures.");
-    run(Command::new(program).args(arguments))
+    eprintln!("`{undisturbed}` is not possible here (is this root?): other programs may disturb the figures");
+    become_program(Command::new(program).args(arguments))
 }
 
-fn last_processor() -> usize {
-    std::thread::available_parallelism().map_or(0, |count| count.get() - 1)
+/// Whether a program that changes how others run can do so here.
+fn has_effect(wrapper: &mut Command) -> bool {
+    let mut trial = Command::new(wrapper.get_program());
+    trial.args(wrapper.get_args()).arg("true").stdout(Stdio::null()).stderr(Stdio::null());
+    trial.status().is_ok_and(|status| status.success())
 }
 
-/// `cargo xtask fuzz`.
-pub(crate) fn fuzz(target: Option<&str>, seconds: u32) -> anyhow::Result<bool> {
-    let there = Command::new("cargo").args(["+nightly", "fuzz", "--version"]).output();
-    if !there.is_ok_and(|output| output.status.success()) {
-        bail!(
-            "fuzzing needs nightly Rust and cargo-fuzz: rustup toolchain install nightly; cargo install cargo-fuzz"
+/// `cargo xtask fuzz`: fuzzes one target, or all of them one after the other.
+///
+/// # Errors
+/// When fuzzing is not possible here, or has found something.
+pub(crate) fn fuzz(target: Option<&str>, seconds: u32) -> anyhow::Result<()> {
+    let works =
+        |words: &[&str]| Command::new("cargo").args(words).output().is_ok_and(|run| run.status.success());
+    ensure!(
+        works(&["+nightly", "--version"]),
+        "fuzzing needs nightly Rust: rustup toolchain install nightly --profile minimal"
+    );
+    ensure!(works(&["+nightly", "fuzz", "--version"]), "fuzzing needs cargo-fuzz: cargo install cargo-fuzz");
+    let mut targets = corpora::targets()?;
+    if let Some(target) = target {
+        ensure!(
+            targets.iter().any(|name| name == target),
+            "there is no fuzz target {target}; there are: {}",
+            targets.join(" ")
         );
+        targets.retain(|name| name == target);
     }
-    let targets: Vec<String> = if let Some(target) = target {
-        vec![target.to_owned()]
-    } else {
-        let files =
-            std::fs::read_dir("tests/fuzz/fuzz_targets").context("run this in the project's folder")?;
-        let names = files.flatten().filter_map(|file| file.file_name().into_string().ok());
-        names.filter_map(|name| name.strip_suffix(".rs").map(str::to_owned)).collect()
-    };
     for target in targets {
         println!("Fuzzing {target} for {seconds} s");
-        let limit = format!("-max_total_time={seconds}");
-        let mut command = Command::new("cargo");
-        command.args(["+nightly", "fuzz", "run", "--fuzz-dir", "tests/fuzz", &target, "--", &limit]);
-        if !run(&mut command)? {
-            return Ok(false);
-        }
+        let new_inputs = repository()?.join("target/fuzz-inputs").join(&target);
+        std::fs::create_dir_all(&new_inputs).with_context(|| format!("creating {}", new_inputs.display()))?;
+        let status = Command::new("cargo")
+            .args(["+nightly", "fuzz", "run", "--fuzz-dir", corpora::FOLDER, &target])
+            // The first folder gets what is new, and the one under version control stays as it is.
+            .args([&new_inputs, &corpora::corpus(&target)?])
+            .args(["--", &format!("-max_total_time={seconds}")])
+            .current_dir(repository()?)
+            .status()
+            .context("cannot start cargo")?;
+        ensure!(status.success(), "the fuzz target {target} failed; the input that did it is named above");
+        println!("New inputs are in {}", new_inputs.display());
     }
-    Ok(true)
+    Ok(())
+}
+
+fn release_program(packages: &[&str], name: &str) -> anyhow::Result<PathBuf> {
+    let programs = cargo::build_release(packages)?;
+    let program = programs.into_iter().find(|program| program.target == name && program.kind == "bin");
+    Ok(program.with_context(|| format!("none of {} has a program {name}", packages.join(", ")))?.file)
+}
+
+fn become_program(command: &mut Command) -> anyhow::Result<()> {
+    let error = command.exec();
+    bail!("cannot start {}: {error}", command.get_program().display())
 }

@@ -2,11 +2,17 @@
 
 #[allow(unreachable_pub, dead_code, reason = "the loader's tests include this file too")]
 mod build_ebpf;
+mod cargo;
+mod corpora;
+mod harness;
 mod jobs;
 mod layers;
 mod leftovers;
+mod outcome;
 mod packages;
 mod process;
+mod run;
+mod spec_copies;
 mod suites;
 mod summary;
 
@@ -24,23 +30,26 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Job {
-    /// Passes all tests: formatting, clippy, docs, unit, property, namespace and verifier tests.
+    /// Runs all tests: formatting, lints, docs, unit, property, namespace and verifier tests, fuzz corpora.
     Test {
-        /// Runs only the suites whose name contains this.
-        #[arg(long)]
+        /// Runs only the suites whose names contain this.
+        #[arg(long, value_name = "TEXT")]
         only: Option<String>,
+        /// Ends all suites after this time.
+        #[arg(long, default_value_t = suites::MINUTES)]
+        minutes: u32,
     },
     /// Shows pods on two nodes and an external host talk through three running daemons.
     Demo {
-        /// Passed to the demo: --keep, --clean, --quick.
+        /// For the demo: --keep leaves everything up, --clean removes what a killed run left, --quick is short.
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
-    /// Measures the forwarder.
+    /// Measures.
     Bench {
-        /// `core`: the pipeline on memory ports.
-        what: String,
-        /// Passed to the bench: --quick, --json FILE.
+        /// What to measure.
+        what: jobs::Bench,
+        /// For the bench: --quick, --json FILE.
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
@@ -59,15 +68,15 @@ enum Job {
 }
 
 fn main() -> ExitCode {
-    let result = match Arguments::parse().job {
-        Job::Test { only } => jobs::test(only.as_deref()),
-        Job::Demo { arguments } => jobs::demo(&arguments),
-        Job::Bench { what, arguments } => jobs::bench(&what, &arguments),
-        Job::Fuzz { target, seconds } => jobs::fuzz(target.as_deref(), seconds),
+    let well = match Arguments::parse().job {
+        Job::Test { only, minutes } => run::test(only.as_deref(), minutes),
+        Job::Demo { arguments } => jobs::demo(&arguments).map(|()| true),
+        Job::Bench { what, arguments } => jobs::bench(what, &arguments).map(|()| true),
+        Job::Fuzz { target, seconds } => jobs::fuzz(target.as_deref(), seconds).map(|()| true),
         Job::BuildEbpf => build_ebpf::run().map(|()| true),
         Job::InstallPackages => packages::install().map(|()| true),
     };
-    match result {
+    match well {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {

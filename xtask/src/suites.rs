@@ -1,196 +1,155 @@
-//! The suites of `cargo xtask test`: what runs, in which order, for how long at the most.
+//! The suites of `cargo xtask test`: what runs, in which order, and for how long at the most.
 
-use std::process::Command;
-use std::time::Duration;
+use crate::{layers, spec_copies};
 
-use crate::summary::{self, count};
-use crate::{layers, leftovers, process};
-
-/// What a suite does.
-enum Work {
-    /// Runs programs one after the other.
-    Commands(&'static [&'static [&'static str]]),
-    /// Checks something itself; the text says what is wrong.
-    Check(fn() -> anyhow::Result<Vec<String>>),
-}
+/// What all suites together may take, from the build to the last test.
+pub(crate) const MINUTES: u32 = 20;
 
 /// One suite.
-struct Suite {
-    name: &'static str,
-    covers: &'static str,
-    budget: u64,
-    work: Work,
+pub(crate) struct Suite {
+    pub(crate) name: &'static str,
+    pub(crate) covers: &'static str,
+    /// Seconds after which it is ended and has failed.
+    pub(crate) budget: u32,
+    pub(crate) work: Work,
 }
 
-/// Crates whose tests need root and namespaces.
-const PRIVILEGED: [&str; 5] = ["vr-io", "steer-loader", "vr-runtime", "vrouterd", "vr-tests"];
+/// What a suite does.
+pub(crate) enum Work {
+    /// Runs programs, one after the other, with these environment variables.
+    Commands(&'static [&'static str], &'static [(&'static str, &'static str)]),
+    /// Looks at the sources and returns what is wrong.
+    Check(fn() -> anyhow::Result<Vec<String>>),
+    /// Builds everything, once and with the same features for all, as the test suites need it.
+    Build,
+    /// Runs the tests of these packages.
+    Tests { of: Packages, order: Order },
+    /// Runs the tests named `<fuzz target>_corpus` of all packages.
+    Corpora,
+    /// Reports what the suites before it have left behind.
+    Leftovers,
+}
 
-const SUITES: &[Suite] = &[
+/// Which packages' tests belong to a suite.
+pub(crate) enum Packages {
+    /// These.
+    Named(&'static [&'static str]),
+    /// Those that no other suite names.
+    Others,
+}
+
+/// How tests of one program run.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Order {
+    /// At the same time, as the test harness likes it.
+    Parallel,
+    /// One by one: they measure time, or share devices or processors.
+    OneByOne,
+}
+
+/// All suites in their order.
+pub(crate) const SUITES: &[Suite] = &[
     Suite {
         name: "formatting",
         covers: "every Rust file is formatted",
-        budget: 60,
-        work: Work::Commands(&[
-            &["cargo", "fmt", "--all", "--check"],
-            &["cargo", "fmt", "--manifest-path", "ebpf/steer/Cargo.toml", "--check"],
-            &["cargo", "fmt", "--manifest-path", "tests/fuzz/Cargo.toml", "--check"],
-        ]),
+        budget: 30,
+        work: Work::Commands(
+            &[
+                "cargo fmt --all --check",
+                "cargo fmt --manifest-path ebpf/steer/Cargo.toml --check",
+                "cargo fmt --manifest-path tests/fuzz/Cargo.toml --check",
+            ],
+            &[],
+        ),
     },
     Suite {
         name: "layers",
-        covers: "crates depend on the layers below them only",
-        budget: 60,
+        covers: "crates depend only on the layers below them",
+        budget: 30,
         work: Work::Check(layers::check),
     },
     Suite {
-        name: "clippy",
-        covers: "lints, warnings are errors",
-        budget: 480,
-        work: Work::Commands(&[&[
-            "cargo",
-            "clippy",
-            "--quiet",
-            "--workspace",
-            "--all-targets",
-            "--",
-            "-D",
-            "warnings",
-        ]]),
+        name: "spec copies",
+        covers: "copies of the specification equal docs/spec",
+        budget: 30,
+        work: Work::Check(spec_copies::check),
     },
+    Suite {
+        name: "clippy",
+        covers: "lints; warnings are errors",
+        budget: 240,
+        work: Work::Commands(&["cargo clippy --workspace --all-targets --keep-going -- -D warnings"], &[]),
+    },
+    Suite { name: "build", covers: "programs, tests and benches compile", budget: 480, work: Work::Build },
     Suite {
         name: "docs",
-        covers: "documentation builds without warnings",
-        budget: 240,
-        work: Work::Commands(&[&["cargo", "doc", "--quiet", "--workspace", "--no-deps"]]),
-    },
-    Suite {
-        name: "build",
-        covers: "tests and programs compile",
-        budget: 600,
-        work: Work::Commands(&[&["cargo", "build", "--quiet", "--workspace", "--all-targets"]]),
+        covers: "documentation without warnings; its examples work",
+        budget: 180,
+        work: Work::Commands(
+            &["cargo doc --workspace --no-deps --keep-going", "cargo test --workspace --doc --no-fail-fast"],
+            &[("RUSTDOCFLAGS", "-D warnings")],
+        ),
     },
     Suite {
         name: "unit",
-        covers: "unit and property tests, step files, fuzz corpora",
-        budget: 300,
-        work: Work::Commands(&[&[
-            "cargo",
-            "test",
-            "--workspace",
-            "--no-fail-fast",
-            "--exclude",
-            PRIVILEGED[0],
-            "--exclude",
-            PRIVILEGED[1],
-            "--exclude",
-            PRIVILEGED[2],
-            "--exclude",
-            PRIVILEGED[3],
-            "--exclude",
-            PRIVILEGED[4],
-            "--",
-            "--show-output",
-        ]]),
+        covers: "unit and property tests, step files",
+        budget: 180,
+        work: Work::Tests { of: Packages::Others, order: Order::Parallel },
+    },
+    Suite {
+        name: "fuzz corpora",
+        covers: "every input that fuzzing has collected, replayed",
+        budget: 60,
+        work: Work::Corpora,
     },
     Suite {
         name: "verifier",
         covers: "the kernel takes the eBPF programs, and they decide as they should",
-        budget: 240,
-        work: Work::Commands(&[&[
-            "cargo",
-            "test",
-            "-p",
-            PRIVILEGED[1],
-            "--no-fail-fast",
-            "--",
-            "--show-output",
-        ]]),
+        budget: 120,
+        work: Work::Tests { of: Packages::Named(&["steer-loader"]), order: Order::Parallel },
     },
     Suite {
         name: "ports",
-        covers: "every kind of port on real devices",
-        budget: 240,
-        work: Work::Commands(&[&[
-            "cargo",
-            "test",
-            "-p",
-            PRIVILEGED[0],
-            "--no-fail-fast",
-            "--",
-            "--show-output",
-            "--test-threads=1",
-        ]]),
+        covers: "every kind of port, on real devices",
+        budget: 120,
+        work: Work::Tests { of: Packages::Named(&["vr-io"]), order: Order::OneByOne },
     },
     Suite {
         name: "namespaces",
-        covers: "workers, daemon and scenarios between namespaces",
+        covers: "workers, the daemon, and scenarios between network namespaces",
         budget: 300,
-        work: Work::Commands(&[&[
-            "cargo",
-            "test",
-            "-p",
-            PRIVILEGED[2],
-            "-p",
-            PRIVILEGED[3],
-            "-p",
-            PRIVILEGED[4],
-            "--no-fail-fast",
-            "--",
-            "--show-output",
-            "--test-threads=1",
-        ]]),
+        work: Work::Tests {
+            of: Packages::Named(&["vr-runtime", "vrouterd", "vr-tests"]),
+            order: Order::OneByOne,
+        },
     },
     Suite {
         name: "left behind",
-        covers: "namespaces, files and pinned objects are cleaned up",
+        covers: "no namespace, process, file or pinned object outlives its test",
         budget: 30,
-        work: Work::Check(leftovers::find),
+        work: Work::Leftovers,
     },
 ];
 
-/// Runs the suites whose name contains `only`, or all; whether all is well.
-pub(crate) fn run(only: Option<&str>) -> anyhow::Result<bool> {
-    let mut results = Vec::new();
-    for suite in SUITES.iter().filter(|suite| only.is_none_or(|only| suite.name.contains(only))) {
-        println!("{:<14} {} (at most {} s)", suite.name, suite.covers, suite.budget);
-        results.push(suite.run()?);
+/// Whether the tests of `package` belong to a suite of these packages.
+pub(crate) fn belongs(package: &str, packages: &Packages) -> bool {
+    match packages {
+        Packages::Named(names) => names.contains(&package),
+        Packages::Others => !SUITES.iter().any(|suite| match &suite.work {
+            Work::Tests { of: Packages::Named(names), .. } => names.contains(&package),
+            _ => false,
+        }),
     }
-    Ok(summary::print(&results))
 }
 
-impl Suite {
-    fn run(&self) -> anyhow::Result<summary::Result> {
-        let budget = Duration::from_secs(self.budget);
-        let mut result = summary::Result {
-            name: self.name,
-            success: true,
-            timed_out: false,
-            took: Duration::ZERO,
-            counted: summary::Counted::default(),
-            output: String::new(),
-        };
-        match &self.work {
-            Work::Check(check) => {
-                let faults = check()?;
-                result.success = faults.is_empty();
-                result.output = faults.join("\n");
-            }
-            Work::Commands(commands) => {
-                for words in *commands {
-                    let mut command = Command::new(words[0]);
-                    command
-                        .args(&words[1..])
-                        .env("RUSTDOCFLAGS", "-D warnings")
-                        .env("CARGO_TERM_COLOR", "never");
-                    let ended = process::run(&mut command, budget.saturating_sub(result.took))?;
-                    result.took += ended.took;
-                    result.output.push_str(&ended.output);
-                    result.success &= ended.success;
-                    result.timed_out |= ended.timed_out;
-                }
-                result.counted = count(&result.output);
-            }
-        }
-        Ok(result)
+#[cfg(test)]
+mod tests {
+    use super::{Packages, belongs};
+
+    #[test]
+    fn every_package_has_one_suite() {
+        let named = Packages::Named(&["vr-io"]);
+        assert!(belongs("vr-io", &named) && !belongs("vr-io", &Packages::Others));
+        assert!(!belongs("vr-types", &named) && belongs("vr-types", &Packages::Others));
     }
 }
