@@ -21,13 +21,14 @@ pub(crate) struct Outcome {
     pub(crate) took: Duration,
 }
 
-/// A program that failed, or whose tests did.
+/// A program that failed, or whose tests did, or something that a check found.
 #[derive(Debug)]
 pub(crate) struct Failure {
-    pub(crate) program: String,
+    /// The program, or what a check found.
+    pub(crate) subject: String,
     /// At least one.
     pub(crate) tests: u32,
-    /// The tests that are known to have failed, or what else was wrong.
+    /// Names of tests that failed, and what else was wrong.
     pub(crate) what: Vec<String>,
     /// What the program printed about it.
     pub(crate) output: String,
@@ -68,9 +69,9 @@ impl Outcome {
             self.passed += 1;
         }
         self.failures.extend(faults.iter().map(|fault| Failure {
-            program: self.name.to_owned(),
+            subject: fault.clone(),
             tests: 1,
-            what: vec![fault.clone()],
+            what: Vec::new(),
             output: String::new(),
         }));
     }
@@ -90,6 +91,12 @@ impl Outcome {
     /// Adds a program that the test harness drives.
     pub(crate) fn tested(&mut self, program: &str, ended: &Ended) {
         self.add(program, ended, harness::read(&ended.stdout, &ended.stderr));
+    }
+
+    /// Adds a program for which there was no time left.
+    pub(crate) fn not_run(&mut self, program: &str) {
+        self.timed_out = true;
+        self.checked(&[format!("{program}: not run, the time was over")]);
     }
 
     /// Makes a suite without a single test a failure.
@@ -120,7 +127,7 @@ impl Outcome {
             Some(_) => {}
         }
         let output = essence(&ended.stdout, &ended.stderr);
-        self.failures.push(Failure { program: program.to_owned(), tests: tally.failed.max(1), what, output });
+        self.failures.push(Failure { subject: program.to_owned(), tests: tally.failed.max(1), what, output });
     }
 }
 

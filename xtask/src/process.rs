@@ -86,15 +86,13 @@ fn read_from(file: &File, position: u64) -> String {
     String::from_utf8_lossy(&bytes[..read]).into_owned()
 }
 
-/// The last line that is meant for people.
+/// The last line that is meant for people; cargo's messages to programs are not.
 fn last_line(file: &File) -> Option<String> {
-    let end = file.metadata().ok()?.len();
-    let text = read_from(file, end.saturating_sub(2048));
-    text.lines()
-        .rev()
-        .map(str::trim)
-        .find(|line| !line.is_empty() && !line.starts_with('{'))
-        .map(str::to_owned)
+    let start = file.metadata().ok()?.len().saturating_sub(2048);
+    let text = read_from(file, start);
+    let whole = if start == 0 { text.as_str() } else { text.split_once('\n')?.1 };
+    let line = whole.lines().map(str::trim).rfind(|line| !line.is_empty() && !line.starts_with('{'))?;
+    Some(line.to_owned())
 }
 
 /// What one sees of a job while it runs: one line that changes on a terminal, a line now and then elsewhere.

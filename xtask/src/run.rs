@@ -64,9 +64,8 @@ impl Run {
             Work::Check(check) => outcome.checked(&check()?),
             Work::Commands(lines, environment) => {
                 for line in *lines {
-                    let mut command = command(line);
-                    command.envs(environment.iter().copied());
-                    outcome.ran(line, &process::run(&mut command, &mut progress)?);
+                    let ended = process::run(command(line).envs(environment.iter().copied()), &mut progress)?;
+                    outcome.ran(line, &ended);
                 }
             }
             Work::Build => {
@@ -111,6 +110,10 @@ impl Run {
         outcome: &mut Outcome,
     ) -> anyhow::Result<()> {
         for program in programs {
+            if progress.left().is_zero() {
+                outcome.not_run(&program.title());
+                continue;
+            }
             let mut command = Command::new(&program.file);
             command
                 .args(arguments)

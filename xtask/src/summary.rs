@@ -6,7 +6,7 @@ use crate::outcome::Outcome;
 pub(crate) fn print(outcomes: &[Outcome]) -> bool {
     for outcome in outcomes {
         for failure in outcome.failures.iter().filter(|failure| !failure.output.is_empty()) {
-            println!("\n---- {}: {} ----\n{}", outcome.name, failure.program, failure.output);
+            println!("\n---- {}: {} ----\n{}", outcome.name, failure.subject, failure.output);
         }
     }
     table(outcomes);
@@ -46,7 +46,7 @@ fn failures(outcomes: &[Outcome]) {
     println!("\nFailed:");
     for outcome in outcomes {
         for failure in &outcome.failures {
-            println!("  {}: {}", outcome.name, failure.program);
+            println!("  {}: {}", outcome.name, failure.subject);
             for what in &failure.what {
                 println!("      {what}");
             }
