@@ -29,6 +29,7 @@ pub struct Control {
     stream: UnixStream,
     sequence: u32,
     pid: u32,
+    closed: bool,
 }
 
 impl Control {
@@ -40,7 +41,7 @@ impl Control {
             match UnixStream::connect(&path) {
                 Ok(stream) => {
                     stream.set_read_timeout(Some(Duration::from_secs(20)))?;
-                    return Ok(Self { stream, sequence: 0, pid: std::process::id() });
+                    return Ok(Self { stream, sequence: 0, pid: std::process::id(), closed: false });
                 }
                 Err(error) if Instant::now() >= deadline => {
                     return Err(error).with_context(|| format!("connecting to {}", path.display()));
@@ -56,8 +57,16 @@ impl Control {
         // Each message takes one number, and the lowest bit names the agent's queue.
         self.sequence = self.sequence.wrapping_add(4 * messages.len() as u32);
         let request = netlink::request(AGENT_TYPE, sequence, self.pid, &messages.concat());
-        self.stream.write_all(&request).context("writing to the control socket")?;
+        let answers = self.exchange(&request, sequence);
+        // After any failure of the stream the next byte may belong to anything.
+        self.closed |= answers.is_err();
+        let answers = answers?;
+        ensure!(answers.len() == messages.len(), "{} answers to {} messages", answers.len(), messages.len());
+        Ok(answers)
+    }
 
+    fn exchange(&mut self, request: &[u8], sequence: u32) -> Result<Vec<Answer>> {
+        self.stream.write_all(request).context("writing to the control socket")?;
         let mut answers: Vec<Answer> = Vec::new();
         loop {
             let (header, payload) = self.read_message()?;
@@ -73,7 +82,6 @@ impl Control {
                 break;
             }
         }
-        ensure!(answers.len() == messages.len(), "{} answers to {} messages", answers.len(), messages.len());
         Ok(answers)
     }
 
@@ -104,6 +112,11 @@ impl Control {
             rest = later;
         }
         Ok(())
+    }
+
+    /// Whether the vrouter has gone away.
+    pub fn is_closed(&self) -> bool {
+        self.closed
     }
 
     fn read_message(&mut self) -> Result<(ReplyHeader, Vec<u8>)> {

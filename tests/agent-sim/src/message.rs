@@ -4,6 +4,7 @@
 ///
 /// Numbers are encoded big endian. A field that is left out reads as zero or empty at the other end.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[must_use]
 pub struct Message {
     bytes: Vec<u8>,
 }

@@ -1,0 +1,131 @@
+//! The running agent: pkt0 and the thread that answers flow misses.
+
+use std::os::unix::net::UnixDatagram;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+
+use crate::control::Control;
+use crate::flows::{self, Decision};
+use crate::packet::Trap;
+use crate::program;
+use crate::startup;
+use crate::topology::{Reach, Topology, Tunnel};
+
+/// How often the flow thread looks whether it shall end.
+const GLANCE: Duration = Duration::from_millis(100);
+const LARGEST_TRAP: usize = 9216;
+
+/// An agent that has programmed its vrouter and answers it until it is dropped.
+#[derive(Debug)]
+pub struct Agent {
+    control: Control,
+    stop: Arc<AtomicBool>,
+    record: Arc<Mutex<Record>>,
+    thread: Option<JoinHandle<()>>,
+    pkt0: PathBuf,
+}
+
+#[derive(Debug, Default)]
+struct Record {
+    decisions: Vec<Decision>,
+    errors: Vec<String>,
+}
+
+impl Agent {
+    /// Starts as a real agent does and sends all objects of node `own`.
+    pub fn start(directory: &Path, topology: &Arc<Topology>, own: usize, patience: Duration) -> Result<Self> {
+        let pkt0 = directory.join("agent_pkt0");
+        match std::fs::remove_file(&pkt0) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(error).with_context(|| format!("removing {}", pkt0.display()));
+            }
+            _ => {}
+        }
+        let socket = UnixDatagram::bind(&pkt0).with_context(|| format!("binding {}", pkt0.display()))?;
+        socket.set_read_timeout(Some(GLANCE))?;
+        let mut control = startup::start(directory, patience)?;
+        let flow_control = Control::connect(directory, Duration::ZERO)?;
+
+        let (stop, record) = (Arc::new(AtomicBool::new(false)), Arc::new(Mutex::new(Record::default())));
+        let answering = Answering {
+            socket,
+            control: flow_control,
+            topology: Arc::clone(topology),
+            own,
+            stop: Arc::clone(&stop),
+            record: Arc::clone(&record),
+        };
+        let thread =
+            std::thread::Builder::new().name(format!("agent{own}")).spawn(move || answering.run())?;
+        control.apply(&program::node(topology, own, Tunnel::MplsOverUdp, Reach::Bridged))?;
+        Ok(Self { control, stop, record, thread: Some(thread), pkt0 })
+    }
+
+    /// The main connection.
+    pub fn control(&mut self) -> &mut Control {
+        &mut self.control
+    }
+
+    /// All decisions since the start.
+    pub fn decisions(&self) -> Vec<Decision> {
+        self.record.lock().unwrap_or_else(PoisonError::into_inner).decisions.clone()
+    }
+
+    /// What went wrong while flows were answered; empty in a sound run.
+    pub fn errors(&self) -> Vec<String> {
+        self.record.lock().unwrap_or_else(PoisonError::into_inner).errors.clone()
+    }
+}
+
+impl Drop for Agent {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            // A panic of the thread has been printed already.
+            let _ended = thread.join();
+        }
+        let _removed = std::fs::remove_file(&self.pkt0);
+    }
+}
+
+struct Answering {
+    socket: UnixDatagram,
+    control: Control,
+    topology: Arc<Topology>,
+    own: usize,
+    stop: Arc<AtomicBool>,
+    record: Arc<Mutex<Record>>,
+}
+
+impl Answering {
+    fn run(mut self) {
+        let mut datagram = vec![0; LARGEST_TRAP];
+        while !self.stop.load(Ordering::Relaxed) {
+            let Ok(length) = self.socket.recv(&mut datagram) else {
+                continue;
+            };
+            let Some(trap) = Trap::parse(&datagram[..length]) else {
+                self.record().errors.push(format!("{length} bytes on pkt0 are no trap"));
+                continue;
+            };
+            match flows::answer(&self.topology, self.own, &mut self.control, &trap) {
+                Ok(decision) => self.record().decisions.extend(decision),
+                Err(error) => {
+                    self.record().errors.push(format!("{error:#}"));
+                    if self.control.is_closed() {
+                        return;
+                    }
+                }
+            }
+        }
+    }
+
+    fn record(&self) -> std::sync::MutexGuard<'_, Record> {
+        self.record.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
