@@ -1,1 +1,8 @@
 //! Scenario, model and property tests; the demo.
+//!
+//! The library holds what the demo and the tests share: network namespaces, the daemon as a process, and traffic.
+
+pub mod daemon;
+pub mod netns;
+pub mod ping;
+pub mod transfer;
