@@ -31,7 +31,7 @@ pub struct Plan {
     pub target: Ipv4Addr,
     /// How many requests.
     pub count: u16,
-    /// Time between two requests.
+    /// Time between two requests; the second waits for the reply to the first, for a second at the most.
     pub interval: Duration,
 }
 
@@ -90,9 +90,13 @@ fn ping_here(plan: Plan) -> Result<Outcome> {
 }
 
 fn send(socket: &OwnedFd, plan: Plan, identifier: u16, requests: &Mutex<Vec<Request>>) -> Result<()> {
-    let start = Instant::now();
+    let mut start = Instant::now();
     let address = SockaddrIn::from(std::net::SocketAddrV4::new(plan.target, 0));
     for sequence in 0..plan.count {
+        if sequence == 1 {
+            await_first(requests);
+            start = Instant::now();
+        }
         let due = start + plan.interval * u32::from(sequence);
         std::thread::sleep(due.saturating_duration_since(Instant::now()));
         lock(requests)[usize::from(sequence)].sent = Some(Instant::now());
@@ -106,6 +110,14 @@ fn send(socket: &OwnedFd, plan: Plan, identifier: u16, requests: &Mutex<Vec<Requ
         }
     }
     Ok(())
+}
+
+/// The first request resolves addresses and has the flow decided; a queue for that is short at a high rate.
+fn await_first(requests: &Mutex<Vec<Request>>) {
+    let deadline = Instant::now() + LAST_REPLY;
+    while Instant::now() < deadline && lock(requests).first().is_some_and(|first| first.answered.is_none()) {
+        std::thread::sleep(Duration::from_millis(1));
+    }
 }
 
 fn receive(

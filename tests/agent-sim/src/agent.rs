@@ -1,7 +1,7 @@
 //! The running agent: pkt0 and the thread that answers flow misses.
 
 use std::os::unix::net::UnixDatagram;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -27,7 +27,6 @@ pub struct Agent {
     stop: Arc<AtomicBool>,
     record: Arc<Mutex<Record>>,
     thread: Option<JoinHandle<()>>,
-    pkt0: PathBuf,
 }
 
 #[derive(Debug, Default)]
@@ -37,7 +36,7 @@ struct Record {
 }
 
 impl Agent {
-    /// Starts as a real agent does and sends all objects of node `own`.
+    /// Starts as a real agent does and sends all objects of node `own`. The socket of an earlier agent is replaced.
     pub fn start(directory: &Path, topology: &Arc<Topology>, own: usize, patience: Duration) -> Result<Self> {
         let pkt0 = directory.join("agent_pkt0");
         match std::fs::remove_file(&pkt0) {
@@ -63,7 +62,7 @@ impl Agent {
         let thread =
             std::thread::Builder::new().name(format!("agent{own}")).spawn(move || answering.run())?;
         control.apply(&program::node(topology, own, Tunnel::MplsOverUdp, Reach::Bridged))?;
-        Ok(Self { control, stop, record, thread: Some(thread), pkt0 })
+        Ok(Self { control, stop, record, thread: Some(thread) })
     }
 
     /// The main connection.
@@ -89,7 +88,6 @@ impl Drop for Agent {
             // A panic of the thread has been printed already.
             let _ended = thread.join();
         }
-        let _removed = std::fs::remove_file(&self.pkt0);
     }
 }
 

@@ -1,5 +1,6 @@
 //! Who reaches whom, on which way, and who does not.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use agent_sim::statistics;
@@ -20,20 +21,55 @@ const TTL: u8 = 64;
 
 /// Runs all checks of this module.
 pub(crate) fn all(cluster: &mut Cluster, report: &mut Report) {
-    report.add("pods of one node", local(cluster));
+    run(cluster, report, "pods of one node", local);
     for tunnel in Tunnel::ALL {
-        report.add("pods of two nodes, bridged", bridged(cluster, tunnel));
+        run(cluster, report, "pods of two nodes, bridged", |cluster| bridged(cluster, tunnel));
     }
-    report.add("tunnel changed under a 1 kHz ping", changed_live(cluster));
+    run(cluster, report, "tunnel changed under a 1 kHz ping", changed_live);
     for tunnel in [Tunnel::MplsOverUdp, Tunnel::MplsOverGre] {
-        report.add("pods of two nodes, routed", routed(cluster, tunnel));
+        run(cluster, report, "pods of two nodes, routed", |cluster| routed(cluster, tunnel));
     }
     for target in ["red-1", "red-2"] {
-        report.add(&format!("blue-1 cannot reach {target}"), forbidden(cluster, target));
+        run(cluster, report, &format!("blue-1 cannot reach {target}"), |cluster| forbidden(cluster, target));
     }
     for source in ["blue-1", "blue-3"] {
-        report.add(&format!("{source} to a host outside"), outside(cluster, source));
+        run(cluster, report, &format!("{source} to a host outside"), |cluster| outside(cluster, source));
     }
+}
+
+/// Runs one check; below a failed one stands what the vrouters dropped in the meantime.
+pub(crate) fn run(
+    cluster: &mut Cluster,
+    report: &mut Report,
+    title: &str,
+    check: impl FnOnce(&mut Cluster) -> Result<Finding>,
+) {
+    let before = all_drops(cluster);
+    let outcome = check(cluster);
+    let failed = !outcome.as_ref().is_ok_and(|finding| finding.pass);
+    report.add(title, outcome);
+    if failed {
+        for (node, (before, after)) in before.iter().zip(&all_drops(cluster)).enumerate() {
+            let reasons = grown(before, after);
+            report.note(&format!("{} dropped: {reasons}", cluster.topology.nodes[node].name));
+        }
+    }
+}
+
+type Drops = BTreeMap<String, i64>;
+
+/// The drops of each node; a node that does not answer has none.
+fn all_drops(cluster: &mut Cluster) -> Vec<Drops> {
+    let nodes = 0..cluster.topology.nodes.len();
+    nodes.map(|node| statistics::drops(cluster.agent(node).control()).unwrap_or_default()).collect()
+}
+
+/// The reasons whose counts have grown.
+fn grown(before: &Drops, after: &Drops) -> String {
+    let more = after.iter().map(|(reason, count)| (reason, count - before.get(reason).unwrap_or(&0)));
+    let more: Vec<_> =
+        more.filter(|(_, more)| *more > 0).map(|(reason, more)| format!("{reason} {more}")).collect();
+    if more.is_empty() { "nothing".to_owned() } else { more.join(", ") }
 }
 
 /// Pings from one pod to another.
@@ -139,20 +175,22 @@ fn routed(cluster: &mut Cluster, tunnel: Tunnel) -> Result<Finding> {
 fn forbidden(cluster: &mut Cluster, target: &str) -> Result<Finding> {
     const REASON: &str = "flow_action_drop";
     let address = cluster.pod(target)?.address;
-    let drops = |cluster: &mut Cluster| statistics::drops(cluster.agent(NODE1).control());
-    let before = drops(cluster)?;
+    let before = statistics::drops(cluster.agent(NODE1).control())?;
     let outcome = between(cluster, "blue-1", target, 5)?;
     std::thread::sleep(SETTLE);
-    let after = drops(cluster)?;
-    let more = |reason: &str| after.get(reason).unwrap_or(&0) - before.get(reason).unwrap_or(&0);
+    let after = statistics::drops(cluster.agent(NODE1).control())?;
+    let refused = after.get(REASON).unwrap_or(&0) - before.get(REASON).unwrap_or(&0);
     let denied =
         cluster.agent(NODE1).decisions().iter().any(|d| d.tuple.destination == address && !d.forward);
-    let reasons: Vec<_> = after.keys().filter(|reason| more(reason) > 0).collect();
-    let reasons: Vec<_> = reasons.iter().map(|reason| format!("{reason} {}", more(reason))).collect();
     Ok(Finding {
-        pass: outcome.sent == 5 && outcome.received == 0 && more(REASON) > 0 && denied,
+        pass: outcome.sent == 5 && outcome.received == 0 && refused > 0 && denied,
         tunnel: "none".to_owned(),
-        detail: format!("{} of {} replies, dropped: {}", outcome.received, outcome.sent, reasons.join(", ")),
+        detail: format!(
+            "{} of {} replies, dropped: {}",
+            outcome.received,
+            outcome.sent,
+            grown(&before, &after)
+        ),
         ..Finding::default()
     })
 }

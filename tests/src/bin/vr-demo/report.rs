@@ -45,6 +45,11 @@ impl Report {
         line(title, &finding.tunnel, result, &time, &rate, &finding.detail);
     }
 
+    /// Prints something that helps to understand the line above.
+    pub(crate) fn note(&self, text: &str) {
+        println!("    {text}");
+    }
+
     /// Prints the sum; whether everything passed.
     pub(crate) fn end(&self) -> bool {
         println!("{}", "-".repeat(120));
