@@ -1,0 +1,143 @@
+use std::os::fd::BorrowedFd;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use crossbeam::queue::ArrayQueue;
+use vr_frame::{Batch, FramePool, Packet};
+
+use crate::{Capabilities, ETHERNET_HEADER, Port, PortCounters, PortKind};
+
+/// One end of a wire in memory: what one end transmits the other receives.
+///
+/// Offload state travels along. Both ends use frames of the same arena; they may be in different threads.
+pub struct MemoryPort {
+    incoming: Arc<Direction>,
+    outgoing: Arc<Direction>,
+    counters: Arc<PortCounters>,
+}
+
+struct Direction {
+    frames: ArrayQueue<Packet>,
+    /// Nobody will receive any more.
+    closed: AtomicBool,
+}
+
+impl Direction {
+    fn new(capacity: usize) -> Self {
+        Self { frames: ArrayQueue::new(capacity.max(1)), closed: AtomicBool::new(false) }
+    }
+
+    fn drain(&self, pool: &mut FramePool) {
+        while let Some(packet) = self.frames.pop() {
+            pool.free(packet.frame);
+        }
+    }
+}
+
+impl MemoryPort {
+    /// Both ends of a wire that holds up to `capacity` frames in each direction.
+    #[must_use]
+    pub fn pair(capacity: usize) -> (Self, Self) {
+        let [there, back] = [capacity; 2].map(|capacity| Arc::new(Direction::new(capacity)));
+        let end = |incoming: &Arc<_>, outgoing: &Arc<_>| Self {
+            incoming: Arc::clone(incoming),
+            outgoing: Arc::clone(outgoing),
+            counters: Arc::default(),
+        };
+        (end(&there, &back), end(&back, &there))
+    }
+
+    /// Sends one frame to the other end.
+    ///
+    /// # Errors
+    /// The packet itself when the wire is full.
+    pub fn send(&mut self, packet: Packet) -> Result<(), Packet> {
+        let bytes = packet.frame.len() as u64;
+        self.outgoing.frames.push(packet)?;
+        self.counters.sent(1, bytes);
+        Ok(())
+    }
+
+    /// The next frame from the other end.
+    pub fn take(&mut self) -> Option<Packet> {
+        let packet = self.incoming.frames.pop()?;
+        self.counters.received(1, packet.frame.len() as u64);
+        Some(packet)
+    }
+}
+
+impl Port for MemoryPort {
+    fn kind(&self) -> PortKind {
+        PortKind::Memory
+    }
+
+    fn receive(&mut self, pool: &mut FramePool, batch: &mut Batch) {
+        let (mut packets, mut bytes) = (0, 0);
+        while !batch.is_full() {
+            let Some(packet) = self.incoming.frames.pop() else { break };
+            if packet.frame.len() < ETHERNET_HEADER {
+                self.counters.cells().rx_malformed.add(1);
+                pool.free(packet.frame);
+                continue;
+            }
+            packets += 1;
+            bytes += packet.frame.len() as u64;
+            if let Err(packet) = batch.push(packet) {
+                pool.free(packet.frame);
+            }
+        }
+        if packets > 0 {
+            self.counters.received(packets, bytes);
+        }
+    }
+
+    fn transmit(&mut self, pool: &mut FramePool, batch: &mut Batch) {
+        let (mut packets, mut bytes) = (0, 0);
+        for packet in batch.drain() {
+            if let Err(unfit) = self.capabilities().check(&packet.frame, &packet.offload) {
+                self.counters.unfit(unfit);
+                pool.free(packet.frame);
+                continue;
+            }
+            let len = packet.frame.len() as u64;
+            match self.outgoing.frames.push(packet) {
+                Ok(()) => {
+                    packets += 1;
+                    bytes += len;
+                }
+                Err(packet) => {
+                    self.counters.cells().tx_full.add(1);
+                    pool.free(packet.frame);
+                }
+            }
+        }
+        self.counters.sent(packets, bytes);
+    }
+
+    fn flush(&mut self, _: &mut FramePool) -> bool {
+        false
+    }
+
+    fn wait_fd(&self) -> Option<BorrowedFd<'_>> {
+        None
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        Capabilities::everything()
+    }
+
+    fn counters(&self) -> &Arc<PortCounters> {
+        &self.counters
+    }
+
+    /// What is on its way to this end is freed; what is on its way to the other end stays for it, unless that
+    /// is closed as well.
+    fn close(self: Box<Self>, pool: &mut FramePool) {
+        // Sequentially consistent: of two ends that close at the same time one at least sees the other closed.
+        self.incoming.closed.store(true, Ordering::SeqCst);
+        self.incoming.drain(pool);
+        if self.outgoing.closed.load(Ordering::SeqCst) {
+            self.outgoing.drain(pool);
+        }
+    }
+}

@@ -1,0 +1,216 @@
+//! `AF_PACKET` with the virtio-net header: the host end of a pod's veth, or any device.
+
+mod socket;
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+
+use vr_frame::{Batch, Frame, FramePool, Packet};
+
+use crate::counters::Cells;
+use crate::mmsg::{Datagram, Receiver, Refusal, Sender};
+use crate::vnet::{self, VNET_HEADER};
+use crate::{Capabilities, ETHERNET_HEADER, Port, PortCounters, PortError, PortKind, sys};
+
+use socket::PacketSocket;
+
+/// Which device to open, and how.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PacketConfig {
+    /// The device.
+    pub interface: String,
+    /// How many ports share its traffic; the kernel spreads it by the hash of the flow.
+    pub queues: u16,
+    /// Receive also unicast frames for other addresses than the device's. It ends with the port.
+    pub promiscuous: bool,
+    /// Bytes of kernel memory for frames that wait to be received, per queue; super-frames are large.
+    pub buffer: usize,
+}
+
+impl PacketConfig {
+    /// One queue on a device, promiscuous, with a buffer of 4 MiB.
+    #[must_use]
+    pub fn new(interface: &str) -> Self {
+        Self { interface: interface.to_owned(), queues: 1, promiscuous: true, buffer: 4 << 20 }
+    }
+}
+
+/// A device's frames by an `AF_PACKET` socket.
+///
+/// Checksum and segmentation state comes and goes in a virtio-net header, and VLAN tags that the kernel takes
+/// out are put back. The socket gets a copy of what the device receives: somebody has to keep the kernel from
+/// handling it as well. Its own transmissions do not come back.
+pub struct PacketPort {
+    socket: Arc<PacketSocket>,
+    receiver: Receiver,
+    sender: Sender<VNET_HEADER>,
+    capabilities: Capabilities,
+    counters: Arc<PortCounters>,
+}
+
+impl PacketPort {
+    /// Opens a device: one port per queue.
+    ///
+    /// # Errors
+    /// [`PortError`] when there is no such device or the process may not.
+    pub fn open(config: &PacketConfig) -> Result<Vec<Self>, PortError> {
+        let sockets = socket::open(config)?;
+        Ok(sockets.into_iter().map(Self::new).collect())
+    }
+
+    /// A port over a socket that [`PacketPort::open`] has made, in this process or in its predecessor.
+    #[must_use]
+    pub fn from_fd(fd: OwnedFd) -> Self {
+        Self::new(PacketSocket::new(fd))
+    }
+
+    fn new(socket: PacketSocket) -> Self {
+        let socket = Arc::new(socket);
+        Self {
+            counters: Arc::new(PortCounters::with_kernel(&socket)),
+            receiver: Receiver::new(VNET_HEADER, true),
+            sender: Sender::new(None),
+            capabilities: Capabilities {
+                udp_super_frames: socket::takes_udp_super_frames(),
+                ..Capabilities::everything()
+            },
+            socket,
+        }
+    }
+}
+
+/// What a whole datagram becomes; `Err` returns the frame of a malformed one.
+fn packet(mut frame: Frame, auxdata: Option<libc::tpacket_auxdata>) -> Result<Packet, Frame> {
+    let Some(header) = frame.bytes().first_chunk().copied() else { return Err(frame) };
+    if frame.pull(VNET_HEADER).is_none() || frame.len() < ETHERNET_HEADER {
+        return Err(frame);
+    }
+    let Some(mut offload) = vnet::decode(header, frame.len()) else { return Err(frame) };
+    if let Some(auxdata) = auxdata {
+        offload.csum_valid |= auxdata.tp_status & libc::TP_STATUS_CSUM_VALID != 0;
+        if auxdata.tp_status & libc::TP_STATUS_VLAN_VALID != 0 {
+            let told = auxdata.tp_status & libc::TP_STATUS_VLAN_TPID_VALID != 0;
+            let tpid = if told { auxdata.tp_vlan_tpid } else { libc::ETH_P_8021Q as u16 };
+            if !vnet::insert_tag(&mut frame, &mut offload, tpid, auxdata.tp_vlan_tci) {
+                return Err(frame);
+            }
+        }
+    }
+    Ok(Packet { frame, offload })
+}
+
+impl Port for PacketPort {
+    fn kind(&self) -> PortKind {
+        PortKind::Packet
+    }
+
+    fn receive(&mut self, pool: &mut FramePool, batch: &mut Batch) {
+        let cells = self.counters.cells();
+        let (mut packets, mut bytes) = (0, 0);
+        loop {
+            let wanted = self.receiver.wanted(batch.remaining_capacity());
+            if wanted == 0 {
+                break;
+            }
+            let (got, asked) = match self.receiver.receive(self.socket.as_fd(), pool, wanted) {
+                Ok((_, 0)) => break,
+                Ok(result) => result,
+                Err(error) => {
+                    cells.rx_syscalls.add(1);
+                    cells.rx_errors.add(u64::from(!sys::is_transient(&error)));
+                    break;
+                }
+            };
+            cells.rx_syscalls.add(1);
+            for index in 0..got {
+                if let Some(packet) = accept(self.receiver.take(index), cells, pool) {
+                    packets += 1;
+                    bytes += packet.frame.len() as u64;
+                    if let Err(packet) = batch.push(packet) {
+                        pool.free(packet.frame);
+                    }
+                }
+            }
+            if got < asked {
+                break;
+            }
+        }
+        self.receiver.give_back(pool);
+        if packets > 0 {
+            self.counters.received(packets, bytes);
+        }
+    }
+
+    fn transmit(&mut self, pool: &mut FramePool, batch: &mut Batch) {
+        let (counters, cells) = (&self.counters, self.counters.cells());
+        self.sender.load(batch, |packet| match self.capabilities.check(&packet.frame, &packet.offload) {
+            Ok(()) => Some(packet),
+            Err(unfit) => {
+                counters.unfit(unfit);
+                pool.free(packet.frame);
+                None
+            }
+        });
+        let header = |packet: &Packet| vnet::encode(&packet.offload, packet.frame.bytes());
+        let refused = |error: &io::Error, rest| refused(error, rest, cells);
+        let (packets, bytes, calls) = self.sender.send(self.socket.as_fd(), pool, header, refused);
+        counters.sent(packets, bytes);
+        cells.tx_syscalls.add(calls);
+    }
+
+    fn flush(&mut self, _: &mut FramePool) -> bool {
+        false
+    }
+
+    fn wait_fd(&self) -> Option<BorrowedFd<'_>> {
+        Some(self.socket.as_fd())
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        self.capabilities
+    }
+
+    fn counters(&self) -> &Arc<PortCounters> {
+        &self.counters
+    }
+
+    fn close(self: Box<Self>, _: &mut FramePool) {
+        // The last figures, before the socket is gone.
+        let _ = self.counters.figures();
+    }
+}
+
+/// The packet that a datagram is, if it is one.
+fn accept(datagram: Datagram, cells: &Cells, pool: &mut FramePool) -> Option<Packet> {
+    match datagram {
+        Datagram::Whole(frame, auxdata) => match packet(frame, auxdata) {
+            Ok(packet) => return Some(packet),
+            Err(frame) => {
+                pool.free(frame);
+                cells.rx_malformed.add(1);
+            }
+        },
+        Datagram::NoBuffer => cells.rx_no_buffer.add(1),
+        Datagram::TooLong => cells.rx_too_long.add(1),
+    }
+    None
+}
+
+#[cold]
+fn refused(error: &io::Error, rest: u64, cells: &Cells) -> Refusal {
+    match error.raw_os_error() {
+        Some(libc::EAGAIN) => {
+            cells.tx_full.add(rest);
+            return Refusal::Rest;
+        }
+        Some(libc::ENETDOWN | libc::ENXIO | libc::ENODEV) => {
+            cells.tx_errors.add(rest);
+            return Refusal::Rest;
+        }
+        Some(libc::ENOBUFS) => cells.tx_full.add(1),
+        Some(libc::EMSGSIZE) => cells.tx_too_long.add(1),
+        _ => cells.tx_errors.add(1),
+    }
+    Refusal::One
+}
