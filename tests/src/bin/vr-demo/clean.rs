@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use nix::sys::signal::{Signal, kill};
+use nix::sys::wait::{WaitPidFlag, waitpid};
 use nix::unistd::Pid;
 use vr_tests::netns::Namespace;
 
@@ -53,4 +54,6 @@ fn end(number: i32, directory: &Path) {
             signal = Signal::SIGKILL;
         }
     }
+    // It is a child of this process if this run has started it.
+    let _reaped = waitpid(Pid::from_raw(number), Some(WaitPidFlag::WNOHANG));
 }
