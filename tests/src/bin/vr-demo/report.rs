@@ -45,17 +45,17 @@ impl Report {
         line(title, &finding.tunnel, result, &time, &rate, &finding.detail);
     }
 
-    /// Prints something that helps to understand the line above.
-    pub(crate) fn note(&self, text: &str) {
-        println!("    {text}");
-    }
-
     /// Prints the sum; whether everything passed.
     pub(crate) fn end(&self) -> bool {
         println!("{}", "-".repeat(120));
         println!("{} of {} checks passed", self.lines - self.failed, self.lines);
         self.failed == 0 && self.lines > 0
     }
+}
+
+/// Prints something that helps to understand the line above.
+pub(crate) fn note(text: &str) {
+    println!("    {text}");
 }
 
 fn line(title: &str, tunnel: &str, result: &str, time: &str, rate: &str, detail: &str) {
