@@ -18,7 +18,7 @@ const SOCKET: &str = "dpdk_netlink";
 /// Clients at a time; further ones are accepted and closed.
 const MAX_CLIENTS: usize = 64;
 /// How long a client may leave its replies unread.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// Why there is no control socket.
 #[derive(Debug, thiserror::Error)]

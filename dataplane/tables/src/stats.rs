@@ -234,8 +234,7 @@ impl Stats {
             .map(|worker| {
                 let stats = &self.workers[worker];
                 let position = vif.min(stats.vif_limit) * VIF_STRIDE + counter;
-                let base = self.bases[worker].vifs.get(&position).copied().unwrap_or(0);
-                stats.vifs[position].load(Ordering::Relaxed).wrapping_sub(base)
+                above(&stats.vifs[position], &self.bases[worker].vifs, position)
             })
             .sum()
     }
@@ -290,8 +289,7 @@ impl Stats {
         for (stats, base) in self.workers.iter().zip(&self.bases) {
             let first = vrf.index().min(stats.vrf_limit) * VrfCounter::COUNT;
             for (counter, total) in sum.iter_mut().enumerate() {
-                let base = base.vrfs.get(&(first + counter)).copied().unwrap_or(0);
-                *total += stats.vrfs[first + counter].load(Ordering::Relaxed).wrapping_sub(base);
+                *total += above(&stats.vrfs[first + counter], &base.vrfs, first + counter);
             }
         }
         sum
@@ -320,6 +318,14 @@ impl Stats {
         for (stats, base) in self.workers.iter().zip(&mut self.bases) {
             set_base(&mut base.vrfs, &stats.vrfs, 0..stats.vrfs.len());
         }
+    }
+}
+
+/// How much a counter has grown since it was cleared.
+fn above(cell: &AtomicU64, base: &HashMap<usize, u64>, position: usize) -> u64 {
+    match cell.load(Ordering::Relaxed) {
+        0 => 0,
+        now => now.wrapping_sub(base.get(&position).copied().unwrap_or(0)),
     }
 }
 

@@ -21,9 +21,9 @@ pub(super) fn handle(request: &RouteReq, context: &mut Context<'_>, replies: &mu
                 label: request.rtr_label as u32,
                 flags: BridgeFlags::from_bits_truncate(request.rtr_label_flags as u8),
             };
-            respond(context.tables.bridge_add(&spec), replies);
+            respond(&context.tables.bridge_add(&spec), replies);
         }
-        SandeshOp::DEL => respond(context.tables.bridge_delete(vrf, mac), replies),
+        SandeshOp::DEL => respond(&context.tables.bridge_delete(vrf, mac), replies),
         SandeshOp::GET => {
             let found = context.tables.bridge_entry(vrf, mac);
             let object = found.map(|view| RouteReq { h_op: SandeshOp::GET, ..object(request, &view) });

@@ -29,9 +29,9 @@ pub(super) fn handle_mpls(request: &MplsReq, context: &mut Context<'_>, replies:
     };
     match request.h_op {
         SandeshOp::ADD => {
-            respond(context.tables.label_add(label, convert::nexthop(request.mr_nhid)), replies);
+            respond(&context.tables.label_add(label, convert::nexthop(request.mr_nhid)), replies);
         }
-        SandeshOp::DEL => respond(context.tables.label_delete(label), replies),
+        SandeshOp::DEL => respond(&context.tables.label_delete(label), replies),
         SandeshOp::GET => {
             let found = context.tables.label(label);
             respond_object(found.map(|nexthop| object(SandeshOp::GET, label, nexthop)), replies);
@@ -57,7 +57,7 @@ pub(super) fn handle_vxlan(request: &VxlanReq, context: &mut Context<'_>, replie
     };
     match request.h_op {
         SandeshOp::ADD => {
-            respond(context.tables.vni_add(vni, convert::nexthop(request.vxlanr_nhid)), replies);
+            respond(&context.tables.vni_add(vni, convert::nexthop(request.vxlanr_nhid)), replies);
         }
         SandeshOp::DEL => {
             context.tables.vni_delete(vni);

@@ -25,9 +25,9 @@ pub(super) fn handle(request: &MirrorReq, context: &mut Context<'_>, replies: &m
                 vni: request.mirr_vni,
                 vlan: request.mirr_vlan,
             };
-            respond(context.tables.mirror_add(id, mirror), replies);
+            respond(&context.tables.mirror_add(id, mirror), replies);
         }
-        SandeshOp::DEL => respond(context.tables.mirror_delete(id), replies),
+        SandeshOp::DEL => respond(&context.tables.mirror_delete(id), replies),
         SandeshOp::GET => {
             let found = context.tables.mirror(id);
             respond_object(found.map(|mirror| object(SandeshOp::GET, id, mirror)), replies);

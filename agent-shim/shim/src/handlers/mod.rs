@@ -73,8 +73,8 @@ fn code<T>(result: &Result<T, CommandError>) -> i32 {
 }
 
 /// Answers a command that returns nothing.
-fn respond(result: Result<(), CommandError>, replies: &mut ReplyWriter<'_>) {
-    replies.response(code(&result));
+fn respond(result: &Result<(), CommandError>, replies: &mut ReplyWriter<'_>) {
+    replies.response(code(result));
 }
 
 /// Answers with an object, or with the error.

@@ -26,9 +26,9 @@ pub(super) fn handle(request: &NexthopReq, context: &mut Context<'_>, replies: &
     let id = convert::nexthop(request.nhr_id);
     match request.h_op {
         SandeshOp::ADD => {
-            respond(spec(request).and_then(|spec| context.tables.nexthop_add(&spec)), replies);
+            respond(&spec(request).and_then(|spec| context.tables.nexthop_add(&spec)), replies);
         }
-        SandeshOp::DEL => respond(context.tables.nexthop_delete(id), replies),
+        SandeshOp::DEL => respond(&context.tables.nexthop_delete(id), replies),
         SandeshOp::GET => {
             let found = context.tables.nexthop(id);
             respond_object(found.map(|view| object(view, SandeshOp::GET, SHOWN_MEMBERS)), replies);

@@ -21,7 +21,7 @@ pub(super) fn handle_map(request: &QosMapReq, context: &mut Context<'_>, replies
     let id = request.qmr_id;
     match request.h_op {
         SandeshOp::ADD => {
-            respond(change(request).and_then(|change| context.tables.qos_map_add(id, &change)), replies);
+            respond(&change(request).and_then(|change| context.tables.qos_map_add(id, &change)), replies);
         }
         SandeshOp::DEL => {
             context.tables.qos_map_delete(id);
@@ -76,9 +76,9 @@ pub(super) fn handle_class(request: &FcMapReq, context: &mut Context<'_>, replie
     }
     let first = request.fmr_id.first().map(|id| *id as u16).ok_or(LISTS);
     match request.h_op {
-        SandeshOp::ADD => respond(add_classes(request, context), replies),
+        SandeshOp::ADD => respond(&add_classes(request, context), replies),
         SandeshOp::DEL => {
-            respond(first.and_then(|id| context.tables.forwarding_class_delete(id)), replies);
+            respond(&first.and_then(|id| context.tables.forwarding_class_delete(id)), replies);
         }
         SandeshOp::GET => {
             let found = first.and_then(|id| Ok((id, context.tables.forwarding_class(id)?)));

@@ -21,10 +21,10 @@ pub(super) fn handle(request: &RouteReq, context: &mut Context<'_>, replies: &mu
     match (request.rtr_family, request.h_op) {
         (BRIDGE, _) => bridge::handle(request, context, replies),
         (INET | INET6, SandeshOp::ADD) => {
-            respond(spec(request).and_then(|spec| context.tables.route_add(&spec)), replies);
+            respond(&spec(request).and_then(|spec| context.tables.route_add(&spec)), replies);
         }
         (INET | INET6, SandeshOp::DEL) => {
-            respond(spec(request).and_then(|spec| context.tables.route_delete(&spec)), replies);
+            respond(&spec(request).and_then(|spec| context.tables.route_delete(&spec)), replies);
         }
         (INET | INET6, SandeshOp::GET) => get(request, context, replies),
         (INET, SandeshOp::DUMP) => {

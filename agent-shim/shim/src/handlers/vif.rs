@@ -21,10 +21,10 @@ pub(super) fn handle(request: &InterfaceReq, context: &mut Context<'_>, replies:
         return;
     }
     match request.h_op {
-        SandeshOp::ADD => respond(context.tables.vif_add(&spec(request), context.datapath), replies),
+        SandeshOp::ADD => respond(&context.tables.vif_add(&spec(request), context.datapath), replies),
         SandeshOp::DEL => {
             let (id, name) = (convert::vif(request.vifr_idx), &request.vifr_name);
-            respond(context.tables.vif_delete(id, name, context.datapath), replies);
+            respond(&context.tables.vif_delete(id, name, context.datapath), replies);
         }
         SandeshOp::GET => get(request, context, replies),
         SandeshOp::DUMP => dump(request, context, replies),

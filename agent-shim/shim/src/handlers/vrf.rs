@@ -25,9 +25,9 @@ pub(super) fn handle(request: &VrfReq, context: &mut Context<'_>, replies: &mut 
             };
             let left = side(VRF_FLAG_HBF_L_VALID, request.vrf_hbfl_vif_idx);
             let right = side(VRF_FLAG_HBF_R_VALID, request.vrf_hbfr_vif_idx);
-            respond(context.tables.vrf_add(vrf, left, right), replies);
+            respond(&context.tables.vrf_add(vrf, left, right), replies);
         }
-        SandeshOp::DEL => respond(context.tables.vrf_delete(vrf), replies),
+        SandeshOp::DEL => respond(&context.tables.vrf_delete(vrf), replies),
         SandeshOp::GET => {
             let found = context.tables.vrf_entry(vrf);
             respond_object(found.map(|entry| vrf_object(SandeshOp::GET, vrf, entry)), replies);
@@ -73,9 +73,9 @@ pub(super) fn handle_assign(
                 vrf: convert::vrf(request.var_vif_vrf),
                 nexthop: convert::nexthop(request.var_nh_id),
             };
-            respond(context.tables.vrf_assign(vif, vlan, Some(entry)), replies);
+            respond(&context.tables.vrf_assign(vif, vlan, Some(entry)), replies);
         }
-        SandeshOp::DEL => respond(context.tables.vrf_assign(vif, vlan, None), replies),
+        SandeshOp::DEL => respond(&context.tables.vrf_assign(vif, vlan, None), replies),
         SandeshOp::GET => {
             let found = context.tables.vrf_assigned(vif, vlan);
             let object = found.map(|entry| assign_object(request, request.var_vlan_id, entry));

@@ -42,6 +42,42 @@ impl Default for Limits {
     }
 }
 
+/// A table that cannot be made so large, or so small.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{given} {what} are not possible; choose {least} to {most}")]
+pub struct LimitError {
+    what: &'static str,
+    given: u64,
+    least: u64,
+    most: u64,
+}
+
+impl Limits {
+    /// Whether tables of these sizes can be made: identifiers have so many bits in messages and entries.
+    ///
+    /// # Errors
+    /// [`LimitError`] names the first size that is out of range.
+    pub fn check(&self) -> Result<(), LimitError> {
+        let slots = (1 << 21) - 1;
+        let sizes = [
+            ("interfaces", u64::from(self.interfaces), 3, 65_535),
+            ("nexthops", u64::from(self.nexthops), 1, slots),
+            ("MPLS labels", u64::from(self.labels), 1, 1 << 20),
+            ("VRFs", u64::from(self.vrfs), 1, 65_535),
+            ("mirror entries", u64::from(self.mirrors), 0, 255),
+            ("QoS maps", u64::from(self.qos_maps), 0, 65_535),
+            ("forwarding classes", u64::from(self.forwarding_classes), 0, 256),
+            ("bridge entries", self.bridge.total() as u64, 4, slots),
+            ("flow entries", self.flows.total() as u64, 4, 1 << 24),
+        ];
+        let bad = sizes.into_iter().find(|(_, given, least, most)| !(least..=most).contains(&given));
+        match bad {
+            Some((what, given, least, most)) => Err(LimitError { what, given, least, most }),
+            None => Ok(()),
+        }
+    }
+}
+
 /// How the tables are set up.
 #[derive(Clone, Debug)]
 pub struct TablesConfig {
@@ -67,5 +103,17 @@ impl Default for TablesConfig {
             mock: false,
             options: Options::default(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Limits;
+
+    #[test]
+    fn sizes_are_checked_and_named() {
+        assert_eq!(Limits::default().check(), Ok(()));
+        let error = Limits { vrfs: 70_000, ..Limits::default() }.check().unwrap_err();
+        assert_eq!(error.to_string(), "70000 VRFs are not possible; choose 1 to 65535");
     }
 }

@@ -126,8 +126,8 @@ impl Tables {
         } else {
             self.flow_set_entry(spec, entry, &mut reply)
         };
-        if let (Ok(()), Some(index)) = (&reply.result, reply.index) {
-            reply.generation = self.generation(index);
+        // Packets can only wait for an entry that was there before.
+        if let (Ok(()), Some(index)) = (&reply.result, entry) {
             datapath.flow_changed(index);
         }
         reply

@@ -32,7 +32,7 @@ use hashbrown::HashMap;
 use vr_types::{Vni, VrfId};
 
 pub use bridge::{BridgeSpec, BridgeView};
-pub use config::{Limits, TablesConfig};
+pub use config::{LimitError, Limits, TablesConfig};
 pub use datapath::{AttachError, Datapath};
 pub use error::CommandError;
 pub use flow::{FlowReply, FlowSpec, FlowTotals, Reverse};

@@ -124,11 +124,11 @@ impl FlowTable {
     #[inline]
     #[must_use]
     pub fn candidate(&self, hash: FlowHash) -> Option<FlowIndex> {
-        let bucket = self.geometry.bucket(hash.primary);
-        let word = self.tags.get(bucket as usize / 4)?.load(Ordering::Acquire);
         // A tag that matches leaves fifteen zero bits; the lowest such group is found without a branch.
         const LOW: u64 = 0x0000_2000_4000_8001;
         const HIGH: u64 = LOW << (TAG_BITS - 1);
+        let bucket = self.geometry.bucket(hash.primary);
+        let word = self.tags.get(bucket as usize / 4)?.load(Ordering::Acquire);
         let differences = (word & (LOCKED - 1) & !CHAINED) ^ (Self::tag(hash) * LOW);
         let zeros = differences.wrapping_sub(LOW) & !differences & HIGH;
         if zeros == 0 {
