@@ -181,19 +181,17 @@ pub(crate) fn refusal(number: Option<i32>) -> Option<SteerError> {
     }
 }
 
-/// What loading and attaching needs, as bits of the set of capabilities (`linux/capability.h`); either column does.
-const NEEDED: [(&str, u64, u64); 3] = [
-    ("CAP_NET_ADMIN", 1 << 12, 1 << 12),
-    ("CAP_PERFMON", 1 << 38, SYS_ADMIN),
-    ("CAP_BPF", 1 << 39, SYS_ADMIN),
-];
+/// What loading and attaching needs, as bits of the set of capabilities (`linux/capability.h`).
+const NEEDED: [(&str, u64); 3] = [("CAP_NET_ADMIN", 1 << 12), ("CAP_PERFMON", 1 << 38), ("CAP_BPF", 1 << 39)];
+/// Does instead of each of them.
 const SYS_ADMIN: u64 = 1 << 21;
 
-fn missing_capabilities() -> Option<String> {
+/// The capabilities that this thread lacks, if any.
+pub(crate) fn missing_capabilities() -> Option<String> {
     let status = std::fs::read_to_string("/proc/thread-self/status").ok()?;
     let bits = status.lines().find_map(|line| line.strip_prefix("CapEff:"))?;
     let held = u64::from_str_radix(bits.trim(), 16).ok()?;
     let missing: Vec<&str> =
-        NEEDED.iter().filter(|(_, one, other)| held & (one | other) == 0).map(|(name, ..)| *name).collect();
+        NEEDED.iter().filter(|(_, bit)| held & (bit | SYS_ADMIN) == 0).map(|(name, _)| *name).collect();
     (!missing.is_empty()).then(|| missing.join(", "))
 }

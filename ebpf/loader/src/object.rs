@@ -1,6 +1,6 @@
 //! The committed object and its maps as typed values.
 
-use crate::error::{SteerError, errno, refusal};
+use crate::error::{SteerError, errno, missing_capabilities, refusal};
 use aya::{
     Ebpf, EbpfError, EbpfLoader, Pod,
     maps::{Map, MapData, MapError},
@@ -52,10 +52,9 @@ fn describe_load(program: &'static str, error: &ProgramError) -> SteerError {
         return SteerError::Rejected { program, log: with_causes(error) };
     };
     let log = verifier_log.to_string();
-    // The verifier says why it refuses; a missing permission is told before it starts.
-    if log.trim().is_empty()
-        && let Some(refusal) = refusal(io_error.raw_os_error())
-    {
+    // The verifier refuses some programs only to those who lack a capability, and says so in its own words.
+    let refusal = refusal(io_error.raw_os_error());
+    if let Some(refusal) = refusal.filter(|_| log.trim().is_empty() || missing_capabilities().is_some()) {
         return refusal;
     }
     let mut last: Vec<&str> = log.lines().rev().filter(|line| !line.trim().is_empty()).take(4).collect();

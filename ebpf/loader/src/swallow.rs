@@ -19,7 +19,7 @@ use aya::{
         tc::{self, NlOptions, SchedClassifierLink, SchedClassifierLinkId, TcAttachOptions},
     },
 };
-use std::{fmt, path::PathBuf};
+use std::{fmt, io, path::PathBuf};
 use steer_abi::{SwallowCounter, map, program};
 
 /// Which hooks may be used.
@@ -222,7 +222,7 @@ fn new_link(program: &mut SchedClassifier, interface: &str) -> Result<FdLink, Pr
 
 fn take_link(program: &mut SchedClassifier, id: SchedClassifierLinkId) -> Result<FdLink, ProgramError> {
     let link = program.take_link(id)?;
-    FdLink::try_from(link).map_err(|error| ProgramError::IOError(std::io::Error::other(error)))
+    FdLink::try_from(link).map_err(|error| ProgramError::IOError(io::Error::other(error)))
 }
 
 fn replace(program: &mut SchedClassifier, pins: &Pins) -> Result<FdLink, SteerError> {
@@ -261,10 +261,9 @@ fn already_there(error: &tc::TcError) -> bool {
 /// Removes filters of our program, also those of a predecessor.
 fn remove_filters(interface: &str) -> Result<(), SteerError> {
     match tc::qdisc_detach_program(interface, TcAttachType::Ingress, program::SWALLOW) {
-        Err(error) if errno(&error) != Some(libc::ENOENT) => {
-            Err(describe(interface, &ProgramError::TcError(error)))
-        }
-        _ => Ok(()),
+        Err(tc::TcError::IoError(error)) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(describe(interface, &error.into())),
+        Ok(()) => Ok(()),
     }
 }
 
