@@ -1,0 +1,39 @@
+//! What the tests of this crate share. Each test file uses a part of it.
+#![allow(
+    dead_code,
+    unreachable_pub,
+    reason = "every test file compiles the whole module and uses a part of it"
+)]
+
+pub mod bpf;
+pub mod frames;
+pub mod raw;
+pub mod rig;
+
+use std::thread;
+
+use nix::sched::{CloneFlags, unshare};
+use vr_io::netdev;
+
+/// Runs `test` in a thread with a network namespace of its own, which ends with it.
+pub fn in_namespace(test: impl FnOnce() + Send + 'static) {
+    assert!(nix::unistd::geteuid().is_root(), "the tests of ports need root: run them again as root");
+    let thread = thread::spawn(|| {
+        unshare(CloneFlags::CLONE_NEWNET).unwrap();
+        netdev::set_up("lo", true).unwrap();
+        test();
+    });
+    if let Err(panic) = thread.join() {
+        std::panic::resume_unwind(panic);
+    }
+}
+
+/// Makes a pair of veth devices that are up and on which the kernel is quiet.
+pub fn wire(a: &str, b: &str, queues: u32, mtu: u32) {
+    netdev::create_veth(a, b, queues).unwrap();
+    for name in [a, b] {
+        netdev::set_ipv6_autoconfiguration(name, false).unwrap();
+        netdev::set_mtu(name, mtu).unwrap();
+        netdev::set_up(name, true).unwrap();
+    }
+}
