@@ -1,0 +1,50 @@
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// Why a configuration is not usable.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("cannot read the configuration file {path}: {source}; name one with --config FILE")]
+    Read {
+        /// Which file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Something in the file is not understood.
+    #[error("{path}, line {line}: {what}")]
+    Parse {
+        /// Which file.
+        path: PathBuf,
+        /// Where, from 1 on.
+        line: usize,
+        /// What is wrong with it.
+        what: String,
+    },
+    /// Something in the file is understood and yet not to be had.
+    #[error("{path}, line {line}: {what}")]
+    Unsupported {
+        /// Which file.
+        path: PathBuf,
+        /// Where, from 1 on.
+        line: usize,
+        /// What is not to be had, and what is.
+        what: &'static str,
+    },
+}
+
+impl ConfigError {
+    pub(super) fn parse(path: &Path, text: &str, error: &toml::de::Error) -> Self {
+        let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or("");
+        let line = before.matches('\n').count() + 1;
+        let what = error.message().split_whitespace().collect::<Vec<_>>().join(" ");
+        Self::Parse { path: path.to_owned(), line, what }
+    }
+}
+
+/// The line, from 1 on, in which a key stands.
+pub(super) fn line_of(text: &str, key: &str) -> usize {
+    let has_key = |line: &str| line.trim_start().strip_prefix(key).is_some_and(|rest| rest.trim_start().starts_with('='));
+    text.lines().position(has_key).map_or(1, |line| line + 1)
+}

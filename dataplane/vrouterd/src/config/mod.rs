@@ -1,0 +1,231 @@
+//! The configuration file (docs/configuration.md).
+
+mod error;
+mod limits;
+mod sizes;
+
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+pub use error::ConfigError;
+pub use limits::{Bounded, DeviceName, InstanceName, SocketDir};
+pub use sizes::{Buffers, TableSizes};
+
+/// Everything that can be configured. Each key has a default.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Directory of the control socket, the agent's packet socket and the shared tables.
+    pub socket_dir: SocketDir,
+    /// Name of this daemon among those of the host; its eBPF programs are pinned under it.
+    pub instance: InstanceName,
+    /// The underlay.
+    pub fabric: Fabric,
+    /// The threads that forward.
+    pub workers: Workers,
+    /// Sizes of the tables.
+    pub tables: TableSizes,
+    /// Packet buffers.
+    pub buffers: Buffers,
+    /// Messages.
+    pub log: Log,
+}
+
+/// The underlay.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Fabric {
+    /// Network device; without it the name of the agent's fabric interface is taken.
+    pub device: Option<DeviceName>,
+    /// Who owns the address of the host.
+    pub host: HostMode,
+    /// How packets of the device are received and sent.
+    pub backend: Backend,
+}
+
+/// Who owns the address of the host.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum HostMode {
+    /// The device: the kernel keeps its traffic.
+    #[default]
+    Nic,
+    /// `vhost0`: all traffic goes through the daemon.
+    Vhost0,
+}
+
+/// How packets of the fabric device are received and sent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Backend {
+    /// `AF_XDP` by the faster implementation, `AF_PACKET` where the device cannot.
+    #[default]
+    Auto,
+    /// `AF_XDP` by the project's own rings.
+    Ring,
+    /// `AF_XDP` by the library xsk-rs.
+    XskRs,
+    /// `AF_PACKET`.
+    Packet,
+}
+
+/// The threads that forward.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Workers {
+    /// How many.
+    pub count: Bounded<1, 64, 1>,
+    /// CPUs that they are pinned to, in turn; those that do not exist are left out.
+    pub cpus: Vec<u16>,
+    /// What a worker without packets does.
+    pub polling: Polling,
+}
+
+/// What a worker without packets does.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Polling {
+    /// Looks again at once, forever.
+    Latency,
+    /// Looks again for a moment, then sleeps.
+    #[default]
+    Balanced,
+    /// Sleeps at once.
+    Power,
+}
+
+/// Messages to standard error.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Log {
+    /// The least important ones that are written.
+    pub level: Level,
+}
+
+/// Importance of a message.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[allow(missing_docs, reason = "the usual names")]
+pub enum Level {
+    Error,
+    Warn,
+    #[default]
+    Info,
+    Debug,
+    Trace,
+}
+
+impl Config {
+    /// Reads a file.
+    ///
+    /// # Errors
+    /// [`ConfigError`], which names the file and, for what stands in it, the line.
+    pub fn read(path: &Path) -> Result<Self, ConfigError> {
+        let text = std::fs::read_to_string(path)
+            .map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
+        Self::parse(path, &text)
+    }
+
+    /// Reads the text of the file `path`.
+    ///
+    /// # Errors
+    /// [`ConfigError`].
+    pub fn parse(path: &Path, text: &str) -> Result<Self, ConfigError> {
+        let config: Self = toml::from_str(text).map_err(|error| ConfigError::parse(path, text, &error))?;
+        if config.fabric.host == HostMode::Vhost0 {
+            return Err(ConfigError::Unsupported {
+                path: path.to_owned(),
+                line: error::line_of(text, "host"),
+                what: "host = \"vhost0\" is not supported yet; use host = \"nic\"",
+            });
+        }
+        Ok(config)
+    }
+
+    /// Directory of the sockets and shared tables.
+    #[must_use]
+    pub fn socket_dir(&self) -> PathBuf {
+        self.socket_dir.path().to_owned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Backend, Config, HostMode, Level, Polling};
+    use std::path::Path;
+
+    fn parse(text: &str) -> Result<Config, String> {
+        Config::parse(Path::new("/etc/v.toml"), text).map_err(|error| error.to_string())
+    }
+
+    fn refusal(text: &str) -> String {
+        let refusal = parse(text).unwrap_err();
+        assert!(!refusal.contains('\n'), "{refusal}");
+        refusal
+    }
+
+    #[test]
+    fn an_empty_file_gives_the_defaults() {
+        let config = parse("").unwrap();
+        assert_eq!(config, Config::default());
+        assert_eq!(config.socket_dir(), Path::new("/var/run/vrouter"));
+        assert_eq!((config.workers.count.get(), config.workers.polling), (1, Polling::Balanced));
+        assert_eq!((config.fabric.host, config.fabric.backend), (HostMode::Nic, Backend::Auto));
+        assert_eq!((config.instance.as_str(), config.log.level), ("default", Level::Info));
+        assert_eq!(config.tables.limits(), vr_tables::control::Limits::default());
+        assert_eq!(config.buffers.sizes(), vr_frame::PoolSizes::default());
+    }
+
+    #[test]
+    fn every_key_is_taken() {
+        let config = parse(
+            "socket_dir = \"/run/n1\"\ninstance = \"n1\"\n\
+             [fabric]\ndevice = \"eth1\"\nhost = \"nic\"\nbackend = \"xsk-rs\"\n\
+             [workers]\ncount = 2\ncpus = [1, 0]\npolling = \"power\"\n\
+             [tables]\ninterfaces = 300\nnexthops = 5000\nlabels = 6000\nvrfs = 70\nflows = 4096\n\
+             flow_overflow = 1024\nbridge = 8192\nbridge_overflow = 2048\n\
+             [buffers]\npackets = 4096\nsuper_frames = 64\n[log]\nlevel = \"debug\"\n",
+        )
+        .unwrap();
+        assert_eq!(config.fabric.device.as_ref().map(super::DeviceName::as_str), Some("eth1"));
+        assert_eq!(config.workers.cpus, [1, 0]);
+        let limits = config.tables.limits();
+        assert_eq!((limits.interfaces, limits.nexthops, limits.labels, limits.vrfs), (300, 5000, 6000, 70));
+        assert_eq!((limits.flows.entries, limits.flows.overflow), (4096, 1024));
+        assert_eq!((limits.bridge.entries, limits.bridge.overflow), (8192, 2048));
+        assert_eq!((config.buffers.sizes().packets, config.buffers.sizes().supers), (4096, 64));
+    }
+
+    #[test]
+    fn errors_name_file_line_and_cause() {
+        let unknown = refusal("[workers]\ncount = 2\ncolour = 3\n");
+        assert!(unknown.starts_with("/etc/v.toml, line 3: unknown field `colour`"), "{unknown}");
+        let range = refusal("\n[workers]\ncount = 0\n");
+        assert!(range.starts_with("/etc/v.toml, line 3: ") && range.contains("1 to 64"), "{range}");
+        let kind = refusal("[fabric]\nbackend = \"dpdk\"\n");
+        assert!(kind.contains("line 2") && kind.contains("`dpdk`") && kind.contains("`xsk-rs`"), "{kind}");
+        let syntax = refusal("[fabric\n");
+        assert!(syntax.contains("line 1"), "{syntax}");
+        let device = refusal("[fabric]\n\ndevice = \"much-too-long-name\"\n");
+        assert!(device.contains("line 3") && device.contains("15"), "{device}");
+        assert!(refusal("socket_dir = \"relative\"").contains("line 1"));
+        assert!(refusal("instance = \"a/b\"").contains("line 1"));
+        assert!(refusal("[tables]\nflows = 3\n").contains("line 2"));
+    }
+
+    #[test]
+    fn the_other_host_mode_is_refused_for_now() {
+        let refusal = refusal("[fabric]\n# host\nhost = \"vhost0\"\n");
+        assert_eq!(
+            refusal,
+            "/etc/v.toml, line 3: host = \"vhost0\" is not supported yet; use host = \"nic\""
+        );
+    }
+
+    #[test]
+    fn a_missing_file_is_named() {
+        let error = Config::read(Path::new("/nowhere/v.toml")).unwrap_err().to_string();
+        assert!(error.contains("/nowhere/v.toml"), "{error}");
+    }
+}

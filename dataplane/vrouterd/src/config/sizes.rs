@@ -1,0 +1,69 @@
+//! Sizes of tables and buffers.
+
+use serde::Deserialize;
+use vr_frame::PoolSizes;
+use vr_tables::control::Limits;
+use vr_tables::geometry::Geometry;
+
+use super::Bounded;
+
+/// Sizes of the tables; the agent asks for them and stays within.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct TableSizes {
+    /// Interfaces.
+    pub interfaces: Bounded<8, 65_000, 4355>,
+    /// Nexthops.
+    pub nexthops: Bounded<16, 1_048_576, 524_288>,
+    /// MPLS labels.
+    pub labels: Bounded<32, 1_048_576, 5120>,
+    /// VRFs.
+    pub vrfs: Bounded<2, 65_000, 4096>,
+    /// Flow entries in buckets, a multiple of four. One takes 256 bytes in the shared file.
+    pub flows: Bounded<1024, 67_108_864, 524_288>,
+    /// Flow entries besides; without it a fifth of `flows`, rounded up to 1,024.
+    pub flow_overflow: Option<Bounded<0, 16_777_216, 0>>,
+    /// Bridge entries in buckets, a multiple of four. One takes 64 bytes in the shared file.
+    pub bridge: Bounded<1024, 16_777_216, 262_144>,
+    /// Bridge entries besides; without it a fifth of `bridge`, rounded up to 1,024.
+    pub bridge_overflow: Option<Bounded<0, 4_194_304, 0>>,
+}
+
+impl TableSizes {
+    /// The sizes as the tables take them. Entries are rounded down to a multiple of four.
+    #[must_use]
+    pub fn limits(&self) -> Limits {
+        Limits {
+            interfaces: self.interfaces.get(),
+            nexthops: self.nexthops.get(),
+            labels: self.labels.get(),
+            vrfs: self.vrfs.get(),
+            flows: geometry(self.flows.get(), self.flow_overflow.map(Bounded::get)),
+            bridge: geometry(self.bridge.get(), self.bridge_overflow.map(Bounded::get)),
+            ..Limits::default()
+        }
+    }
+}
+
+fn geometry(entries: u32, overflow: Option<u32>) -> Geometry {
+    let usual = Geometry::with_default_overflow(entries);
+    Geometry { overflow: overflow.unwrap_or(usual.overflow), ..usual }
+}
+
+/// Packet buffers of one worker.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Buffers {
+    /// Of 2 KiB.
+    pub packets: Bounded<1024, 1_048_576, 8192>,
+    /// Of 66 KiB, for super-frames of pods.
+    pub super_frames: Bounded<16, 65_536, 256>,
+}
+
+impl Buffers {
+    /// The sizes as the pools take them.
+    #[must_use]
+    pub const fn sizes(&self) -> PoolSizes {
+        PoolSizes { packets: self.packets.get(), supers: self.super_frames.get() }
+    }
+}
