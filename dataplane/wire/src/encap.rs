@@ -4,6 +4,11 @@ use std::net::IpAddr;
 
 use vr_types::TunnelKind;
 
+use crate::ipv4::{self, Ipv4};
+use crate::ipv6::{self, Ipv6};
+use crate::udp::{self, Udp};
+use crate::{Error, checksum, gre, mpls, protocol, vxlan};
+
 /// Bytes that [`EncapTemplate::write`] writes; the headers are the last [`EncapTemplate::len`] of them.
 pub const ROOM: usize = 80;
 
@@ -52,12 +57,23 @@ pub struct Patch {
     pub source_port: u16,
 }
 
-const INET: usize = 20;
-const INET6: usize = 40;
-const UDP: usize = 8;
-const GRE: usize = 4;
-const LABEL: usize = 4;
-const VXLAN: usize = 8;
+/// What quality of service and diagnostic packets want different (forwarding.md 9.3, 7.11).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Marking {
+    /// Type of service of the outer header: DSCP and ECN.
+    pub tos: u8,
+    /// Experimental bits of the labels, 0 to 7.
+    pub exp: u8,
+    /// TTL of the outer header.
+    pub ttl: u8,
+}
+
+const INET: usize = ipv4::LEN;
+const INET6: usize = ipv6::LEN;
+const UDP: usize = udp::LEN;
+const GRE: usize = gre::LEN;
+const LABEL: usize = mpls::LEN;
+const VXLAN: usize = vxlan::LEN;
 
 impl EncapTemplate {
     /// A template: `ethernet` is the outer layer 2 header as the agent gives it, `mpls_port` the destination
@@ -169,6 +185,29 @@ impl EncapTemplate {
         }
     }
 
+    /// Marks headers that [`EncapTemplate::write`] has written.
+    pub fn mark(&self, out: &mut [u8; ROOM], marking: Marking) {
+        let labels = usize::from(self.labels);
+        for label in out.as_chunks_mut::<LABEL>().0.iter_mut().rev().take(labels) {
+            label[2] = label[2] & 0xf1 | (marking.exp & 7) << 1;
+        }
+        let shim = match self.kind {
+            TunnelKind::MplsOverGre => GRE + labels * LABEL,
+            TunnelKind::MplsOverUdp => UDP + labels * LABEL,
+            TunnelKind::Vxlan => UDP + VXLAN,
+        };
+        let Some(header) = out.get_mut(..ROOM - shim) else { return };
+        if self.inet6 {
+            if let Some(mut header) = header.last_chunk_mut().map(Ipv6::<&mut [u8; INET6]>::new) {
+                header.set_traffic_class(marking.tos);
+                header.set_hop_limit(marking.ttl);
+            }
+        } else if let Some(mut header) = header.last_chunk_mut().map(Ipv4::<&mut [u8; INET]>::new) {
+            header.replace_tos(marking.tos);
+            header.replace_ttl(marking.ttl);
+        }
+    }
+
     /// Patches headers whose shim, with one label, is `SHIM` bytes long.
     #[inline]
     fn finish<const SHIM: usize>(&self, out: &mut [u8; ROOM], patch: Patch) {
@@ -204,6 +243,34 @@ impl EncapTemplate {
     }
 }
 
+/// Adapts the lengths and the checksum of outer headers to a frame of another length than they were written for:
+/// a fragment or a segment that was cut out behind them. The outer IP header is at `outer`, and its packet
+/// reaches to the end of `frame`.
+///
+/// # Errors
+/// [`Error::Truncated`] and [`Error::Malformed`] for what are no such headers; [`Error::Unsupported`] when the
+/// length does not fit its field.
+pub fn fit_lengths(frame: &mut [u8], outer: usize) -> Result<(), Error> {
+    let packet = frame.get_mut(outer..).ok_or(Error::Truncated)?;
+    let len = packet.len();
+    let length = |len| u16::try_from(len).map_err(|_| Error::Unsupported);
+    let (next, payload) = if let Ok(mut header) = Ipv4::new_checked_mut(packet) {
+        let (old, new) = (header.total_len(), length(len)?);
+        header.set_total_len(new);
+        header.set_checksum(checksum::update_16(header.checksum(), old, new));
+        (header.protocol(), header.header_len())
+    } else {
+        let mut header = Ipv6::new_checked_mut(packet)?;
+        header.set_payload_len(length(len - INET6)?);
+        (header.next_header(), INET6)
+    };
+    if next == protocol::UDP {
+        let message = packet.get_mut(payload..).ok_or(Error::Truncated)?;
+        Udp::new_checked_mut(message)?.set_length(length(len - payload)?);
+    }
+    Ok(())
+}
+
 /// Source port of outer headers for a flow hash: 49152 to 65534 (forwarding.md 4.10).
 #[inline]
 #[must_use]
@@ -212,78 +279,4 @@ pub const fn entropy_port(hash: u32) -> u16 {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::{EncapTemplate, Patch, ROOM, entropy_port, port};
-    use vr_types::TunnelKind;
-
-    fn bytes(hex: &str) -> Vec<u8> {
-        let digits: Vec<u8> = hex.bytes().filter(u8::is_ascii_hexdigit).collect();
-        digits.chunks(2).map(|d| u8::from_str_radix(std::str::from_utf8(d).unwrap(), 16).unwrap()).collect()
-    }
-
-    fn headers(kind: TunnelKind, patch: Patch) -> Vec<u8> {
-        let ethernet = bytes("002222222222 001111111111 0800");
-        let (source, destination) = ("172.16.0.1".parse().unwrap(), "172.16.0.2".parse().unwrap());
-        let template = EncapTemplate::new(kind, &ethernet, source, destination, port::MPLS, None).unwrap();
-        let mut out = [0xaa; ROOM];
-        template.write(&mut out, patch);
-        out[ROOM - template.len()..].to_vec()
-    }
-
-    #[test]
-    fn worked_examples_of_the_specification() {
-        let patch = Patch { payload: 32, id: 0x1234, label: 27, ttl: 63, source_port: 55000 };
-        assert_eq!(
-            headers(TunnelKind::MplsOverGre, patch),
-            bytes("002222222222001111111111080045 00 003c12340000402f103cac100001ac100002 00008847 0001b13f")
-        );
-        assert_eq!(
-            headers(TunnelKind::MplsOverUdp, patch),
-            bytes(
-                "002222222222001111111111080045 00 0040123400004011 1056ac100001ac100002 d6d819eb002c0000 0001b13f"
-            )
-        );
-        let patch = Patch { payload: 46, id: 1, label: 5001, ttl: 64, source_port: 55000 };
-        assert_eq!(
-            headers(TunnelKind::Vxlan, patch),
-            bytes(
-                "002222222222001111111111080045 00 0052000100004011 2277ac100001ac100002 d6d812b5003e0000 0800000000138900"
-            )
-        );
-    }
-
-    #[test]
-    fn two_labels_and_inet6() {
-        let ethernet = [0; 14];
-        let (source, destination) = ("fd00::1".parse().unwrap(), "fd00::2".parse().unwrap());
-        let template =
-            EncapTemplate::new(TunnelKind::MplsOverUdp, &ethernet, source, destination, port::MPLS, Some(99))
-                .unwrap();
-        assert_eq!(template.len(), 14 + 40 + 8 + 8);
-        let mut out = [0; ROOM];
-        template.write(&mut out, Patch { payload: 100, id: 0, label: 27, ttl: 9, source_port: 50000 });
-        let out = &out[ROOM - template.len()..];
-        assert_eq!(out[62..], bytes("00063009 0001b109"));
-        assert_eq!(out[18..20], 116u16.to_be_bytes());
-    }
-
-    #[test]
-    fn headers_that_do_not_fit_are_refused() {
-        let (source, destination) = ("fd00::1".parse().unwrap(), "fd00::2".parse().unwrap());
-        assert!(
-            EncapTemplate::new(TunnelKind::Vxlan, &[0; 30], source, destination, port::MPLS, None).is_err()
-        );
-        let mixed = "10.0.0.1".parse().unwrap();
-        assert!(
-            EncapTemplate::new(TunnelKind::Vxlan, &[0; 14], mixed, destination, port::MPLS, None).is_err()
-        );
-    }
-
-    #[test]
-    fn entropy_ports() {
-        assert_eq!(
-            [entropy_port(0), entropy_port(0x8000_0000), entropy_port(u32::MAX)],
-            [49152, 57343, 65534]
-        );
-    }
-}
+mod tests;

@@ -96,11 +96,16 @@ impl<B: core::borrow::BorrowMut<[u8; LEN]>> Ipv4<B> {
     /// Takes one off the TTL and mends the checksum (RFC 1624). A TTL of zero wraps: the caller has looked.
     #[inline]
     pub fn decrement_ttl(&mut self) {
+        self.replace_ttl(self.ttl().wrapping_sub(1));
+    }
+
+    /// Writes the TTL and mends the checksum.
+    #[inline]
+    pub fn replace_ttl(&mut self, ttl: u8) {
         let word = |ttl, protocol| u16::from_be_bytes([ttl, protocol]);
-        let (old, new) = (self.ttl(), self.ttl().wrapping_sub(1));
-        self.set_ttl(new);
-        let protocol = self.protocol();
-        self.set_checksum(checksum::update_16(self.checksum(), word(old, protocol), word(new, protocol)));
+        let (old, protocol) = (self.ttl(), self.protocol());
+        self.set_ttl(ttl);
+        self.set_checksum(checksum::update_16(self.checksum(), word(old, protocol), word(ttl, protocol)));
     }
 
     /// Writes type of service and mends the checksum.
