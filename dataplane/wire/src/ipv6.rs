@@ -1,10 +1,7 @@
 //! IPv6 (RFC 8200).
 
+use crate::Error;
 use crate::header::header;
-use crate::{Error, protocol};
-
-/// Extension headers that [`upper_layer`] passes before it gives up.
-pub const MAX_EXTENSIONS: usize = 8;
 
 header! {
     /// IPv6 base header.
@@ -99,67 +96,10 @@ pub mod fragment {
     }
 }
 
-/// What lies behind all extension headers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct UpperLayer {
-    /// Its protocol; 59 when nothing follows.
-    pub protocol: u8,
-    /// Its offset from the start of the packet.
-    pub offset: usize,
-    /// Whether it is the middle or the end of a datagram: then what is at `offset` is no header.
-    pub later_fragment: bool,
-}
-
-/// Passes the extension headers of the packet: hop-by-hop options, routing, destination options, fragment and
-/// authentication.
-///
-/// Flows and routes do not need it, because they know the fragment header alone and take everything else for
-/// a protocol without ports (forwarding.md 2.5).
-///
-/// # Errors
-/// [`Error::Truncated`]; [`Error::Malformed`] when it is no IPv6; [`Error::Unsupported`] after
-/// [`MAX_EXTENSIONS`] headers.
-pub fn upper_layer(packet: &[u8]) -> Result<UpperLayer, Error> {
-    const HOP_BY_HOP: u8 = 0;
-    const ROUTING: u8 = 43;
-    const AUTHENTICATION: u8 = 51;
-    const DESTINATION_OPTIONS: u8 = 60;
-
-    let mut upper =
-        UpperLayer { protocol: Ipv6::new_checked(packet)?.next_header(), offset: LEN, later_fragment: false };
-    for _ in 0..=MAX_EXTENSIONS {
-        let rest = packet.get(upper.offset..).ok_or(Error::Truncated)?;
-        let units = || rest.get(1).copied().map(usize::from).ok_or(Error::Truncated);
-        let len = match upper.protocol {
-            HOP_BY_HOP | ROUTING | DESTINATION_OPTIONS => (units()? + 1) * 8,
-            AUTHENTICATION => (units()? + 2) * 4,
-            protocol::FRAGMENT => {
-                upper.later_fragment = fragment::Fragment::new_checked(rest)?.offset() != 0;
-                fragment::LEN
-            }
-            _ => return Ok(upper),
-        };
-        if rest.len() < len {
-            return Err(Error::Truncated);
-        }
-        upper.protocol = rest[0];
-        upper.offset += len;
-        if upper.later_fragment {
-            return Ok(upper);
-        }
-    }
-    Err(Error::Unsupported)
-}
-
 #[cfg(test)]
 mod tests {
     use super::fragment::Fragment;
     use super::*;
-
-    fn packet(next_header: u8, payload: &[u8]) -> Vec<u8> {
-        let header = Ipv6::for_payload([1; 16], [2; 16], next_header, payload.len() as u16);
-        [header.as_bytes(), payload].concat()
-    }
 
     #[test]
     fn fields_are_where_they_belong() {
@@ -178,30 +118,5 @@ mod tests {
         let header = Fragment::new_checked(&[17, 0, 0x05, 0xa9, 0xde, 0xad, 0xbe, 0xef]).unwrap();
         assert_eq!((header.offset(), header.more_fragments(), header.id()), (1448, true, 0xdead_beef));
         assert!(!Fragment::new([17, 0, 0x05, 0xaa, 0, 0, 0, 0]).more_fragments());
-    }
-
-    #[test]
-    fn extension_headers_are_passed() {
-        let upper = |packet: &[u8]| upper_layer(packet).map(|upper| (upper.protocol, upper.offset));
-        assert_eq!(upper(&packet(6, &[0; 20])), Ok((6, 40)));
-        let mut chain = vec![43, 0, 0, 0, 0, 0, 0, 0]; // hop-by-hop
-        chain.extend([51, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]); // routing, 16 bytes
-        chain.extend([60, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]); // authentication, 12 bytes
-        chain.extend([17, 0, 0, 0, 0, 0, 0, 0]); // destination options
-        let whole = packet(0, &chain);
-        assert_eq!(upper(&whole), Ok((17, 40 + 8 + 16 + 12 + 8)));
-        for len in 0..whole.len() {
-            assert_eq!(upper(&whole[..len]), Err(Error::Truncated), "{len}");
-        }
-        assert_eq!(upper(&packet(60, &[60, 0, 0, 0, 0, 0, 0, 0].repeat(9))), Err(Error::Unsupported));
-        assert_eq!(upper(&packet(59, &[])), Ok((59, 40)));
-    }
-
-    #[test]
-    fn nothing_is_looked_for_in_later_fragments() {
-        let later = packet(44, &[[60, 0, 0, 0x08, 0, 0, 0, 1], [17, 255, 0, 0, 0, 0, 0, 0]].concat());
-        assert_eq!(upper_layer(&later), Ok(UpperLayer { protocol: 60, offset: 48, later_fragment: true }));
-        let first = packet(44, &[[60, 0, 0, 0x01, 0, 0, 0, 1], [17, 0, 0, 0, 0, 0, 0, 0]].concat());
-        assert_eq!(upper_layer(&first), Ok(UpperLayer { protocol: 17, offset: 56, later_fragment: false }));
     }
 }

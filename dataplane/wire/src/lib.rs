@@ -23,7 +23,6 @@ pub mod ipv4;
 pub mod ipv6;
 pub mod mpls;
 pub mod ndisc;
-pub mod parse;
 pub mod sctp;
 pub mod segment;
 pub mod tcp;

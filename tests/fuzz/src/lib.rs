@@ -2,5 +2,7 @@
 //! not hold is a panic.
 
 mod sandesh_decode;
+mod wire_views;
 
 pub use sandesh_decode::sandesh_decode;
+pub use wire_views::wire_views;

@@ -65,7 +65,8 @@ fn fragments_of_a_tunnelled_packet_are_tunnel_packets() {
     let inner = udp_packet(2000);
     let (source, destination) = ("172.16.0.1".parse().unwrap(), "172.16.0.2".parse().unwrap());
     let template =
-        EncapTemplate::new(vr_types::TunnelKind::Vxlan, &[7; 14], source, destination, port::MPLS, None).unwrap();
+        EncapTemplate::new(vr_types::TunnelKind::Vxlan, &[7; 14], source, destination, port::MPLS, None)
+            .unwrap();
     let encapsulated = |inner: &[u8]| {
         let mut out = [0; ROOM];
         let patch = Patch { payload: inner.len(), id: 9, label: 27, ttl: 64, source_port: 50000 };
@@ -77,22 +78,16 @@ fn fragments_of_a_tunnelled_packet_are_tunnel_packets() {
     let inside = FragmentPlan::new(&inner, 14, 1514 - template.len()).unwrap();
     let mut fragments = cut(&outside, &whole, 1514);
     assert_eq!(fragments.len(), 2);
-    for (mut outer, inner) in fragments.iter_mut().zip(cut(&inside, &inner, 1514)) {
-        fit_lengths(&mut outer, 14).unwrap();
+    for (outer, inner) in fragments.iter_mut().zip(cut(&inside, &inner, 1514)) {
+        fit_lengths(outer, 14).unwrap();
         assert_eq!(*outer, encapsulated(&inner));
     }
 }
 
 #[test]
 fn options_for_the_first_fragment_only() {
-    let mut header = etherparse::Ipv4Header::new(
-        0,
-        64,
-        etherparse::ip_number::UDP,
-        [10, 0, 0, 4],
-        [10, 0, 1, 7],
-    )
-    .unwrap();
+    let mut header =
+        etherparse::Ipv4Header::new(0, 64, etherparse::ip_number::UDP, [10, 0, 0, 4], [10, 0, 1, 7]).unwrap();
     // Record route (not copied), stream id (copied), router alert (copied), end.
     let options = [7, 3, 4, 0x88, 4, 1, 2, 0x94, 4, 0, 0, 1, 0, 7, 3, 4];
     header.options = options[..].try_into().unwrap();

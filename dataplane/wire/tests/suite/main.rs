@@ -6,7 +6,6 @@ mod corpus;
 mod fragments;
 mod headers;
 mod packets;
-mod parsing;
 mod segments;
 
 /// The fuzz target, whose own package wants another compiler.

@@ -27,7 +27,7 @@ fn flags(bytes: &[u8], transport: usize) -> u8 {
 
 /// Checks all segments of a frame against the recipe that it was made of.
 fn check(recipe: &Recipe, size: usize, segments: &[Vec<u8>]) {
-    let mut payload = Vec::new();
+    let mut payload = Vec::<u8>::new();
     for (index, segment) in segments.iter().enumerate() {
         let packet = sound(segment);
         if let Some(NetSlice::Ipv4(ip)) = &packet.net {
