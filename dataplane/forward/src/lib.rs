@@ -7,11 +7,13 @@ mod bytes;
 mod fast;
 mod full;
 mod output;
+mod plain;
 mod verdict;
 
 use std::sync::Arc;
 
 pub use output::Output;
+pub use plain::make_plain;
 use vr_frame::{Batch, FramePool};
 use vr_tables::Snapshot;
 use vr_tables::bridge::BridgeTable;

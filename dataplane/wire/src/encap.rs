@@ -166,6 +166,22 @@ impl EncapTemplate {
         false
     }
 
+    /// Length of the outer layer 2 header: the outer IP header follows it.
+    #[must_use]
+    pub const fn ethernet_len(&self) -> usize {
+        self.len() - self.shim_len() - if self.inet6 { INET6 } else { INET }
+    }
+
+    /// Bytes behind the outer IP header.
+    const fn shim_len(&self) -> usize {
+        let labels = self.labels as usize * LABEL;
+        match self.kind {
+            TunnelKind::MplsOverGre => GRE + labels,
+            TunnelKind::MplsOverUdp => UDP + labels,
+            TunnelKind::Vxlan => UDP + VXLAN,
+        }
+    }
+
     /// Kind of tunnel.
     #[inline]
     #[must_use]
@@ -191,12 +207,7 @@ impl EncapTemplate {
         for label in out.as_chunks_mut::<LABEL>().0.iter_mut().rev().take(labels) {
             label[2] = label[2] & 0xf1 | (marking.exp & 7) << 1;
         }
-        let shim = match self.kind {
-            TunnelKind::MplsOverGre => GRE + labels * LABEL,
-            TunnelKind::MplsOverUdp => UDP + labels * LABEL,
-            TunnelKind::Vxlan => UDP + VXLAN,
-        };
-        let Some(header) = out.get_mut(..ROOM - shim) else { return };
+        let Some(header) = out.get_mut(..ROOM - self.shim_len()) else { return };
         if self.inet6 {
             if let Some(mut header) = header.last_chunk_mut().map(Ipv6::<&mut [u8; INET6]>::new) {
                 header.set_traffic_class(marking.tos);

@@ -38,8 +38,8 @@ pub(super) fn prefetch_headers(packet: &Packet) {
     if let Some(first) = packet.frame.bytes().first() {
         prefetch(first);
     }
-    if let Some(before) = packet.frame.buffer_bytes(packet.frame.headroom().saturating_sub(32), 1) {
-        prefetch(&before[0]);
+    if let Some([before, ..]) = packet.frame.buffer_bytes(packet.frame.headroom().saturating_sub(32), 1) {
+        prefetch(before);
     }
 }
 

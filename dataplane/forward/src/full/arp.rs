@@ -7,6 +7,7 @@ use vr_tables::stats::VrfCounter;
 use vr_tables::vif::{Vif, VifFlags, VifKind};
 use vr_types::{DropReason, Mac, Trap, TrapReason, VrfId};
 
+use super::encap::push_ethernet;
 use super::{Full, Pkt};
 use crate::bytes::{array, be16, put};
 use crate::verdict::Stop;
@@ -48,6 +49,11 @@ fn parse(bytes: &[u8]) -> Option<Body> {
     })
 }
 
+/// Whether neighbour packets of this packet concern the underlay itself.
+pub(super) fn is_underlay(pkt: &Pkt, vif: &Vif) -> bool {
+    vif.kind == VifKind::Physical && pkt.label.is_none() && pkt.vrf == vif.vrf
+}
+
 impl Full<'_> {
     /// The packet starts at its ARP body. `None` when the caller goes on with it.
     pub(super) fn arp_input(&mut self, pkt: &mut Pkt) -> Option<Stop> {
@@ -71,11 +77,6 @@ impl Full<'_> {
         }
     }
 
-    /// Whether neighbour packets of this packet concern the underlay itself.
-    pub(super) fn is_underlay(&self, pkt: &Pkt, vif: &Vif) -> bool {
-        vif.kind == VifKind::Physical && pkt.label.is_none() && pkt.vrf == vif.vrf
-    }
-
     fn arp_request(&mut self, pkt: &mut Pkt, body: &Body) -> Verdict {
         let Some(vif) = self.tables.vif(pkt.vif) else { return Verdict::Drop };
         let gratuitous = body.sender == [0; 4] || body.sender == body.target;
@@ -96,7 +97,7 @@ impl Full<'_> {
                     return Verdict::CrossConnect;
                 }
                 let route = route(self, pkt);
-                if !self.is_underlay(pkt, vif) {
+                if !is_underlay(pkt, vif) {
                     return self.decide(pkt, vif, &route, gratuitous);
                 }
                 if gratuitous {
@@ -135,11 +136,7 @@ impl Full<'_> {
             return self.choose_mac(pkt, vif, route);
         }
         self.count_vrf(pkt.vrf, VrfCounter::ArpVirtualFlood);
-        if vif.kind.is_host_side() || self.is_underlay(pkt, vif) {
-            Verdict::CrossConnect
-        } else {
-            Verdict::Flood
-        }
+        if vif.kind.is_host_side() || is_underlay(pkt, vif) { Verdict::CrossConnect } else { Verdict::Flood }
     }
 
     /// The MAC to answer with (forwarding.md 7.3.1).
@@ -159,7 +156,7 @@ impl Full<'_> {
         let flood = route.flags().contains(RouteFlags::ARP_FLOOD) && stitched.is_none();
         match vif.kind {
             VifKind::Physical => {
-                let underlay = self.is_underlay(pkt, vif);
+                let underlay = is_underlay(pkt, vif);
                 let considered =
                     if underlay { nexthop } else { self.nexthop_of(stitched.map(|(_, entry)| entry)) };
                 let hosted = considered.is_some_and(|nh| self.is_hosted(nh));
@@ -220,7 +217,7 @@ impl Full<'_> {
                 }
                 None
             }
-            VifKind::Physical if self.is_underlay(pkt, vif) => Some(self.trap_and_cross_connect(pkt)),
+            VifKind::Physical if is_underlay(pkt, vif) => Some(self.trap_and_cross_connect(pkt)),
             VifKind::Physical => None,
             _ => Some(Stop::Drop(DropReason::InvalidIf)),
         }
@@ -249,7 +246,7 @@ impl Full<'_> {
         put(bytes, 14, body.target);
         put(bytes, 18, body.sender_mac.0);
         put(bytes, 24, body.sender);
-        if let Err(stop) = self.push_ethernet(pkt, body.sender_mac, mac, 0x0806) {
+        if let Err(stop) = push_ethernet(pkt, body.sender_mac, mac, 0x0806) {
             return stop;
         }
         self.send_answer(pkt, body.sender_mac)

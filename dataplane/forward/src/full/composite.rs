@@ -15,7 +15,7 @@ use vr_wire::hash;
 
 use super::flow_key::{self, Keyed};
 use super::tunnel_in::EDGE_STACK;
-use super::{Full, Kind, Pkt};
+use super::{Full, Kind, Pkt, oversize};
 use crate::bytes::array;
 use crate::verdict::{Step, Stop};
 
@@ -164,6 +164,14 @@ impl Full<'_> {
 
     /// The root of a replication tree: copies to every member composite that fits the origin.
     fn replicate(&mut self, pkt: &mut Pkt, slot: NexthopSlot, root: &Nexthop, composite: &Composite) -> Stop {
+        if pkt.offload.is_super_frame() {
+            return match oversize::plan(pkt, None) {
+                Ok(plan) => self.for_each_segment(pkt, &plan, |full, segment| {
+                    full.replicate(segment, slot, root, composite)
+                }),
+                Err(stop) => stop,
+            };
+        }
         let origin = match self.origin(pkt, root, composite) {
             Ok(origin) => origin,
             Err(stop) => return stop,
@@ -277,17 +285,15 @@ impl Full<'_> {
 
     /// A copy of the frame behind `strip` bytes, to be sent by a member.
     fn copy_for_member(&mut self, pkt: &Pkt, strip: usize) -> Option<Pkt> {
-        let copy = self.duplicate(pkt).and_then(|mut copy| match copy.pull(strip) {
-            Ok(()) => Some(copy),
-            Err(_) => {
-                self.pool.free(copy.frame);
-                None
-            }
-        });
-        if copy.is_none() {
+        let Some(mut copy) = self.duplicate(pkt) else {
             self.stats.dropped(pkt.vif, DropReason::McastCloneFail);
+            return None;
+        };
+        if let Err(stop) = copy.pull(strip) {
+            self.finish(copy, stop);
+            return None;
         }
-        copy
+        Some(copy)
     }
 
     fn send_copy(&mut self, mut copy: Pkt, slot: NexthopSlot) {

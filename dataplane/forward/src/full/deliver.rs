@@ -35,10 +35,11 @@ impl Full<'_> {
             return stop;
         }
         self.mirror_sent(pkt, vif);
-        self.stats.sent(vif.id, pkt.frame.len());
-        if vif.kind == VifKind::Physical && pkt.offload.is_plain() && pkt.frame.len() > vif.mtu as usize {
+        let tunnelled = matches!(pkt.kind, Kind::InetInTunnel | Kind::Inet6InTunnel);
+        if tunnelled && vif.kind == VifKind::Physical && pkt.frame.len() > vif.mtu as usize {
             return self.fragment(pkt, vif);
         }
+        self.stats.sent(vif.id, pkt.frame.len());
         Stop::Send(vif.id)
     }
 

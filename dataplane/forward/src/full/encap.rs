@@ -14,7 +14,10 @@ impl Full<'_> {
         // An interface that is gone discards what surviving nexthops send it.
         let Some(vif) = self.tables.vif(encap.vif) else { return Stop::Drop(DropReason::InterfaceTxDiscard) };
         let result = match nexthop.family {
-            NexthopFamily::Bridge => self.encap_bridged(pkt),
+            NexthopFamily::Bridge => {
+                self.count_vrf(pkt.vrf, VrfCounter::L2Encaps);
+                Ok(())
+            }
             _ if nexthop.flags.contains(NexthopFlags::MCAST) => self.encap_group(pkt, vif),
             _ => self.encap_routed(pkt, vif, encap),
         };
@@ -22,11 +25,6 @@ impl Full<'_> {
             Ok(()) => self.send(pkt, vif.id),
             Err(stop) => stop,
         }
-    }
-
-    fn encap_bridged(&mut self, pkt: &mut Pkt) -> Step {
-        self.count_vrf(pkt.vrf, VrfCounter::L2Encaps);
-        Ok(())
     }
 
     fn encap_routed(&mut self, pkt: &mut Pkt, vif: &Vif, encap: &Encap) -> Step {
@@ -40,7 +38,7 @@ impl Full<'_> {
         if self.keeps_host_header(pkt, vif) {
             pkt.rewind();
         } else {
-            self.push_rewrite(pkt, &encap.rewrite, inet6).map_err(|_| DropReason::RewriteFail)?;
+            push_rewrite(pkt, &encap.rewrite, inet6).map_err(|_| DropReason::RewriteFail)?;
         }
         if pkt.diagnostic {
             self.count_vrf(pkt.vrf, VrfCounter::Diags);
@@ -84,31 +82,31 @@ impl Full<'_> {
         let [_, b, c, d] = array::<4>(bytes, 16).ok_or(DropReason::Pull)?;
         let mac = Mac([0x01, 0x00, 0x5e, b & 0x7f, c, d]);
         self.count_vrf(pkt.vrf, VrfCounter::Encaps);
-        self.push_ethernet(pkt, mac, vif.mac, 0x0800)
+        push_ethernet(pkt, mac, vif.mac, 0x0800)
     }
+}
 
-    /// Writes a nexthop's layer 2 header in front of an IP packet.
-    pub(super) fn push_rewrite(&self, pkt: &mut Pkt, rewrite: &[u8], inet6: bool) -> Step {
-        if rewrite.is_empty() {
-            return Ok(());
-        }
-        pkt.push(rewrite.len())?;
-        let bytes = pkt.frame.bytes_mut();
-        bytes[..rewrite.len()].copy_from_slice(rewrite);
-        let ethertype: u16 = if inet6 { 0x86dd } else { 0x0800 };
-        if let Some(at) = rewrite.len().checked_sub(2) {
-            put(bytes, at, ethertype.to_be_bytes());
-        }
-        Ok(())
+/// Writes a nexthop's layer 2 header in front of an IP packet.
+pub(super) fn push_rewrite(pkt: &mut Pkt, rewrite: &[u8], inet6: bool) -> Step {
+    if rewrite.is_empty() {
+        return Ok(());
     }
+    pkt.push(rewrite.len())?;
+    let bytes = pkt.frame.bytes_mut();
+    bytes[..rewrite.len()].copy_from_slice(rewrite);
+    let ethertype: u16 = if inet6 { 0x86dd } else { 0x0800 };
+    if let Some(at) = rewrite.len().checked_sub(2) {
+        put(bytes, at, ethertype.to_be_bytes());
+    }
+    Ok(())
+}
 
-    /// Writes an Ethernet header in front of the packet.
-    pub(super) fn push_ethernet(&self, pkt: &mut Pkt, destination: Mac, source: Mac, ethertype: u16) -> Step {
-        pkt.push(14)?;
-        let bytes = pkt.frame.bytes_mut();
-        put(bytes, 0, destination.0);
-        put(bytes, 6, source.0);
-        put(bytes, 12, ethertype.to_be_bytes());
-        Ok(())
-    }
+/// Writes an Ethernet header in front of the packet.
+pub(super) fn push_ethernet(pkt: &mut Pkt, destination: Mac, source: Mac, ethertype: u16) -> Step {
+    pkt.push(14)?;
+    let bytes = pkt.frame.bytes_mut();
+    put(bytes, 0, destination.0);
+    put(bytes, 6, source.0);
+    put(bytes, 12, ethertype.to_be_bytes());
+    Ok(())
 }

@@ -4,6 +4,7 @@ use vr_tables::nexthop::{NexthopAction, NexthopSlot};
 use vr_tables::vif::{VifFlags, VifKind};
 use vr_types::{DropReason, Trap, TrapReason, VifId};
 
+use super::encap::push_ethernet;
 use super::ip::inet_header_len;
 use super::{Full, Pkt, Resume};
 use crate::bytes::{array, be16};
@@ -97,7 +98,7 @@ impl Full<'_> {
             return Stop::Drop(DropReason::TrapNoIf);
         };
         if pkt.mirror_copy || pkt.outer_source.is_some() {
-            if let Err(stop) = self.push_ethernet(pkt, vif.mac, vif.mac, 0x0800) {
+            if let Err(stop) = push_ethernet(pkt, vif.mac, vif.mac, 0x0800) {
                 return stop;
             }
         } else {

@@ -40,7 +40,7 @@ use vr_tables::stats::{VifCounter, VrfCounter, WorkerStats};
 use vr_tables::vif::{Vif, VifFlags, VifKind};
 use vr_types::{DropReason, VifId, VrfId, WorkerId};
 
-use crate::verdict::{Step, Stop};
+use crate::verdict::Stop;
 use crate::{HoldCounters, Now, Output};
 
 /// What one worker keeps between packets.
@@ -130,12 +130,6 @@ impl Full<'_> {
 
     pub(crate) fn count_vrf(&self, vrf: VrfId, counter: VrfCounter) {
         self.stats.vrf(vrf, counter);
-    }
-
-    /// The interface that a packet came from. It was there when the packet was received and the snapshot
-    /// does not change during a batch; packets held longer are checked when they are released.
-    pub(crate) fn ingress(&self, pkt: &Pkt) -> Step<&Vif> {
-        self.tables.vif(pkt.vif).ok_or(Stop::Drop(DropReason::InvalidIf))
     }
 
     pub(crate) fn ingress_has(&self, pkt: &Pkt, flags: VifFlags) -> bool {

@@ -4,7 +4,8 @@ use vr_tables::vif::VifKind;
 use vr_types::{DropReason, Mac, Trap, TrapReason};
 use vr_wire::checksum;
 
-use super::arp::{Verdict, underlay_only};
+use super::arp::{Verdict, is_underlay, underlay_only};
+use super::encap::push_ethernet;
 use super::{Full, Pkt};
 use crate::bytes::{array, put};
 use crate::verdict::Stop;
@@ -71,11 +72,8 @@ impl Full<'_> {
         let vif = self.tables.vif(pkt.vif)?;
         let route = self.tables.route6(pkt.vrf, target);
         let decided = self.decide(pkt, vif, &route, false);
-        let verdict = if vif.kind.is_host_side() || self.is_underlay(pkt, vif) {
-            underlay_only(decided)
-        } else {
-            decided
-        };
+        let verdict =
+            if vif.kind.is_host_side() || is_underlay(pkt, vif) { underlay_only(decided) } else { decided };
         match verdict {
             Verdict::Proxy(mac) => Some(self.advertise(pkt, source, target, requester, mac)),
             Verdict::CrossConnect | Verdict::TrapAndCrossConnect => Some(self.cross_connect(pkt)),
@@ -110,7 +108,7 @@ impl Full<'_> {
         put(bytes, HEADER + 26, mac.0);
         let sum = checksum::inet6_l4(&target, &source, ICMPV6, &bytes[HEADER..]);
         put(bytes, HEADER + 2, sum.to_be_bytes());
-        if let Err(stop) = self.push_ethernet(pkt, requester, mac, 0x86dd) {
+        if let Err(stop) = push_ethernet(pkt, requester, mac, 0x86dd) {
             return stop;
         }
         self.send_answer(pkt, requester)
@@ -129,7 +127,7 @@ impl Full<'_> {
                 }
                 None
             }
-            VifKind::Physical if self.is_underlay(pkt, vif) => Some(self.trap_and_cross_connect(pkt)),
+            VifKind::Physical if is_underlay(pkt, vif) => Some(self.trap_and_cross_connect(pkt)),
             VifKind::Physical => None,
             _ => Some(Stop::Drop(DropReason::InvalidIf)),
         }

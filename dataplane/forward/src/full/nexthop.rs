@@ -46,7 +46,6 @@ impl Full<'_> {
 
     fn act(&mut self, pkt: &mut Pkt, slot: NexthopSlot, nexthop: &Nexthop) -> Stop {
         match &nexthop.action {
-            NexthopAction::Invalid => Stop::Drop(DropReason::InvalidNh),
             NexthopAction::Discard => {
                 self.count_vrf(pkt.vrf, VrfCounter::Discards);
                 Stop::Drop(DropReason::Discard)
@@ -86,7 +85,7 @@ impl Full<'_> {
             }
             NexthopAction::UdpTunnel(tunnel) => self.udp_tunnel(pkt, nexthop, *tunnel),
             // Provider backbone bridging comes with the rest of the nexthops.
-            NexthopAction::Pbb { .. } => Stop::Drop(DropReason::InvalidNh),
+            NexthopAction::Invalid | NexthopAction::Pbb { .. } => Stop::Drop(DropReason::InvalidNh),
         }
     }
 

@@ -1,25 +1,116 @@
 //! Frames that are too large for the underlay: super-frames are segmented, packets that allow it fragmented
-//! (forwarding.md 8.2, 8.7).
+//! (forwarding.md 8.1, 8.2, 8.7).
 
+use vr_frame::{Arena, GsoKind, Offload};
 use vr_tables::vif::Vif;
-use vr_types::DropReason;
-use vr_wire::encap::EncapTemplate;
+use vr_types::{DropReason, FlowIndex, Trap, TrapReason};
+use vr_wire::encap;
+use vr_wire::fragment::FragmentPlan;
+use vr_wire::segment::GsoPlan;
 
-use super::{Full, Pkt};
-use crate::verdict::Stop;
+use super::{Full, Kind, Pkt};
+use crate::bytes::be16;
+use crate::verdict::{Step, Stop};
+
+/// Whether a packet of `size` bytes may enter a tunnel that has room for `room`: what is larger is fragmented
+/// behind the tunnel where it allows that, else the agent is told. For super-frames, `size` is that of their
+/// longest segment.
+pub(super) fn check(pkt: &Pkt, size: usize, room: usize) -> Step {
+    if size <= room || !pkt.kind.is_ip() {
+        return Ok(());
+    }
+    let dont_fragment = pkt.kind == Kind::Inet6 || be16(pkt.l3(), 6).is_some_and(|field| field & 0x4000 != 0);
+    if !dont_fragment {
+        return Ok(());
+    }
+    if pkt.multicast {
+        return Err(DropReason::McastDfBit.into());
+    }
+    let usable = room.saturating_sub(pkt.offset(pkt.network)) as u32;
+    let mut trap = Trap::with(TrapReason::HandleDf, usable);
+    trap.params[1] = pkt.flow.unwrap_or(FlowIndex::NONE).0;
+    Err(Stop::Trap(trap))
+}
+
+/// How a super-frame is cut: as its sender asks, and where the segments may be smaller, so that they fit
+/// `room` bytes.
+pub(super) fn plan(pkt: &Pkt, room: Option<usize>) -> Step<GsoPlan> {
+    let size = usize::from(pkt.offload.gso_size);
+    let plan =
+        GsoPlan::new(pkt.bytes(), pkt.offset(pkt.network), size).map_err(|_| DropReason::InvalidPacket)?;
+    Ok(match room {
+        Some(room) if may_shrink(pkt) => plan.limited_to(room).unwrap_or(plan),
+        _ => plan,
+    })
+}
+
+/// Whether the segments of a super-frame may be made smaller than asked: those of TCP over IPv4 are, also with DF.
+fn may_shrink(pkt: &Pkt) -> bool {
+    pkt.offload.gso == GsoKind::TcpV4
+}
 
 impl Full<'_> {
-    pub(super) fn segment_into_tunnel(
+    /// Cuts a super-frame and takes each segment on by `way`.
+    pub(super) fn for_each_segment(
         &mut self,
-        _pkt: &mut Pkt,
-        _template: &EncapTemplate,
-        _label: u32,
-        _vif: &Vif,
+        pkt: &Pkt,
+        plan: &GsoPlan,
+        mut way: impl FnMut(&mut Self, &mut Pkt) -> Stop,
     ) -> Stop {
-        Stop::Drop(DropReason::InterfaceDrop)
+        for index in 0..plan.segments() {
+            let Some(mut segment) = self.blank(pkt, plan.longest()) else {
+                return Stop::Drop(DropReason::NoMemory);
+            };
+            let Some(len) = plan.write(index, pkt.bytes(), segment.frame.bytes_mut()) else {
+                return self.not_cut(segment);
+            };
+            segment.frame.truncate(len);
+            segment.received = (segment.frame.headroom() as u16, len as u32);
+            let end = way(self, &mut segment);
+            self.finish(segment, end);
+        }
+        Stop::Replaced
     }
 
-    pub(super) fn fragment(&mut self, _pkt: &mut Pkt, _vif: &Vif) -> Stop {
-        Stop::Drop(DropReason::InterfaceDrop)
+    /// Fragments a packet that has its outer headers and sends each fragment with a copy of them.
+    pub(super) fn fragment(&mut self, pkt: &Pkt, vif: &Vif) -> Stop {
+        if pkt.kind != Kind::InetInTunnel {
+            return Stop::Drop(DropReason::InterfaceDrop);
+        }
+        let outer = pkt.offset(pkt.network);
+        let inner = pkt.offset(pkt.inner_network);
+        let Ok(plan) = FragmentPlan::new(pkt.bytes(), inner, vif.mtu as usize) else {
+            return Stop::Drop(DropReason::InterfaceDrop);
+        };
+        for index in 0..plan.fragments() {
+            let Some(mut fragment) = self.blank(pkt, vif.mtu as usize) else {
+                return Stop::Drop(DropReason::NoMemory);
+            };
+            let written = plan.write(index, pkt.bytes(), fragment.frame.bytes_mut());
+            fragment.frame.truncate(written.unwrap_or(0));
+            if encap::fit_lengths(fragment.frame.bytes_mut(), outer).is_err() {
+                return self.not_cut(fragment);
+            }
+            self.stats.sent(vif.id, fragment.frame.len());
+            self.finish(fragment, Stop::Send(vif.id));
+        }
+        Stop::Replaced
+    }
+
+    /// A packet of `len` bytes that are yet to be written, in the state and at the position of another.
+    fn blank(&mut self, pkt: &Pkt, len: usize) -> Option<Pkt> {
+        let headroom = pkt.frame.headroom();
+        let mut frame = self.pool.frame_for((headroom + len).saturating_sub(Arena::HEADROOM))?;
+        if frame.set_window(headroom, len).is_none() {
+            self.pool.free(frame);
+            return None;
+        }
+        Some(pkt.with_frame(frame, Offload::NONE))
+    }
+
+    /// Headers that a plan was made for but cannot be written.
+    fn not_cut(&mut self, part: Pkt) -> Stop {
+        self.pool.free(part.frame);
+        Stop::Drop(DropReason::InvalidPacket)
     }
 }

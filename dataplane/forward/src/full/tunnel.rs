@@ -3,16 +3,39 @@
 use vr_tables::nexthop::{Nexthop, NexthopFlags, Tunnel};
 use vr_tables::stats::VrfCounter;
 use vr_tables::vif::Vif;
-use vr_types::{DropReason, FlowIndex, Trap, TrapReason, TunnelKind};
+use vr_types::{DropReason, Mac, TunnelKind};
 use vr_wire::encap::{self, EncapTemplate, Patch, ROOM};
-use vr_wire::{checksum, hash};
+use vr_wire::{checksum, hash, mpls};
 
-use super::{Full, Kind, Pkt};
+use super::encap::push_ethernet;
+use super::{Full, Kind, Pkt, oversize};
 use crate::bytes::{array, be16};
 use crate::verdict::{Step, Stop};
 
 /// Bytes of a control word.
 const CONTROL_WORD: usize = 4;
+/// Bytes of the Ethernet header that a routed packet gets inside VXLAN.
+const INNER_ETHERNET: usize = 14;
+
+/// The way into one tunnel.
+struct Way<'t> {
+    vif: &'t Vif,
+    template: EncapTemplate,
+    label: u32,
+    control_word: bool,
+    /// Destination of the Ethernet header inside, for routed packets in VXLAN.
+    inner_mac: Option<Mac>,
+}
+
+impl Way<'_> {
+    /// What the tunnel adds behind the outer Ethernet header.
+    fn overhead(&self, tunnel: &Tunnel) -> usize {
+        tunnel.kind.overhead()
+            + if tunnel.transport_label.is_some() { mpls::LEN } else { 0 }
+            + if self.control_word { CONTROL_WORD } else { 0 }
+            + if self.inner_mac.is_some() { INNER_ETHERNET } else { 0 }
+    }
+}
 
 impl Full<'_> {
     pub(super) fn tunnel(&mut self, pkt: &mut Pkt, nexthop: &Nexthop, tunnel: &Tunnel) -> Stop {
@@ -33,21 +56,42 @@ impl Full<'_> {
         if nexthop.flags.contains(NexthopFlags::CRYPT_TRAFFIC) {
             return Stop::Drop(DropReason::NoCryptPath);
         }
-        let control_word = pkt.control_word && tunnel.kind != TunnelKind::Vxlan;
-        let overhead = template_overhead(tunnel) + if control_word { CONTROL_WORD } else { 0 };
-        if let Err(stop) = self.check_mtu(pkt, vif, overhead) {
+        let way = Way {
+            vif,
+            template,
+            label,
+            control_word: pkt.control_word && tunnel.kind != TunnelKind::Vxlan,
+            inner_mac: nexthop.flags.contains(NexthopFlags::L3_VXLAN).then_some(tunnel.inner_mac),
+        };
+        let room = Self::mtu(vif).saturating_sub(way.overhead(tunnel));
+        if !pkt.offload.is_super_frame() {
+            return match oversize::check(pkt, pkt.frame.len(), room) {
+                Ok(()) => self.enter_tunnel(pkt, &way),
+                Err(stop) => stop,
+            };
+        }
+        let plan = match oversize::plan(pkt, Some(room)) {
+            Ok(plan) => plan,
+            Err(stop) => return stop,
+        };
+        if let Err(stop) = oversize::check(pkt, plan.longest(), room) {
             return stop;
         }
-        if nexthop.flags.contains(NexthopFlags::L3_VXLAN)
-            && let Err(stop) = self.inner_ethernet(pkt, tunnel, vif)
+        if pkt.udp_source_port == 0 {
+            pkt.udp_source_port = entropy(pkt);
+        }
+        self.for_each_segment(pkt, &plan, |full, segment| full.enter_tunnel(segment, &way))
+    }
+
+    /// Encapsulates and sends a packet that is no super-frame.
+    fn enter_tunnel(&mut self, pkt: &mut Pkt, way: &Way<'_>) -> Stop {
+        if let Some(mac) = way.inner_mac
+            && let Err(stop) = inner_ethernet(pkt, mac, way.vif)
         {
             return stop;
         }
-        if pkt.offload.is_super_frame() {
-            return self.segment_into_tunnel(pkt, &template, label, vif);
-        }
-        match self.encapsulate(pkt, &template, label, control_word) {
-            Ok(()) => self.send(pkt, vif.id),
+        match self.encapsulate(pkt, &way.template, way.label, way.control_word) {
+            Ok(()) => self.send(pkt, way.vif.id),
             Err(stop) => stop,
         }
     }
@@ -85,41 +129,6 @@ impl Full<'_> {
         Some((self.tables.vif(link.0)?, link.1))
     }
 
-    /// Too large for the underlay: the agent is told, unless the packet may be fragmented.
-    fn check_mtu(&self, pkt: &Pkt, vif: &Vif, overhead: usize) -> Step {
-        let mtu = Self::mtu(vif);
-        let inner = pkt.offset(pkt.network);
-        let size = if pkt.offload.is_super_frame() {
-            inner + segment_size(pkt.l3(), pkt.kind, usize::from(pkt.offload.gso_size))
-        } else {
-            pkt.frame.len()
-        };
-        if !pkt.kind.is_ip() || size + overhead <= mtu || pkt.offload.is_super_frame() && may_shrink(pkt) {
-            return Ok(());
-        }
-        let dont_fragment =
-            pkt.kind == Kind::Inet6 || be16(pkt.l3(), 6).is_some_and(|field| field & 0x4000 != 0);
-        if !dont_fragment {
-            return Ok(());
-        }
-        if pkt.multicast {
-            return Err(DropReason::McastDfBit.into());
-        }
-        let usable = mtu.saturating_sub(overhead + inner) as u32;
-        let mut trap = Trap::with(TrapReason::HandleDf, usable);
-        trap.params[1] = pkt.flow.unwrap_or(FlowIndex::NONE).0;
-        Err(Stop::Trap(trap))
-    }
-
-    /// A routed packet in VXLAN gets an Ethernet header of the two nodes.
-    fn inner_ethernet(&self, pkt: &mut Pkt, tunnel: &Tunnel, vif: &Vif) -> Step {
-        if vif.mac.is_zero() {
-            return Err(DropReason::InterfaceDrop.into());
-        }
-        let ethertype = if pkt.kind == Kind::Inet6 { 0x86dd } else { 0x0800 };
-        self.push_ethernet(pkt, tunnel.inner_mac, vif.mac, ethertype)
-    }
-
     /// Puts the outer headers in front of the packet.
     pub(super) fn encapsulate(
         &mut self,
@@ -128,7 +137,7 @@ impl Full<'_> {
         label: u32,
         control_word: bool,
     ) -> Step {
-        self.complete_checksum(pkt)?;
+        complete_checksum(pkt)?;
         let id = self.outer_id(pkt);
         let source_port = if pkt.udp_source_port == 0 { entropy(pkt) } else { pkt.udp_source_port };
         if control_word {
@@ -139,6 +148,7 @@ impl Full<'_> {
         let room = pkt.frame.push(ROOM).and_then(|bytes| bytes.first_chunk_mut::<ROOM>());
         template.write(room.ok_or(DropReason::Push)?, patch);
         pkt.pull(ROOM - template.len())?;
+        pkt.network = (pkt.frame.headroom() + template.ethernet_len()) as u16;
         pkt.kind = match pkt.kind {
             Kind::Inet => Kind::InetInTunnel,
             Kind::Inet6 => Kind::Inet6InTunnel,
@@ -158,44 +168,29 @@ impl Full<'_> {
         self.memory.ip_id = self.memory.ip_id.wrapping_add(1).max(1);
         self.memory.ip_id
     }
+}
 
-    /// Completes a partial checksum: nobody behind a tunnel could.
-    pub(super) fn complete_checksum(&self, pkt: &mut Pkt) -> Step {
-        if !pkt.offload.needs_csum {
-            return Ok(());
-        }
-        let start = pkt.offset(pkt.offload.csum_start);
-        let offset = usize::from(pkt.offload.csum_offset);
-        if !checksum::complete(pkt.frame.bytes_mut(), start, offset) {
-            return Err(DropReason::InvalidPacket.into());
-        }
-        pkt.offload.needs_csum = false;
-        Ok(())
+/// Completes a partial checksum: nobody behind a tunnel could.
+pub(super) fn complete_checksum(pkt: &mut Pkt) -> Step {
+    if !pkt.offload.needs_csum {
+        return Ok(());
     }
+    let start = pkt.offset(pkt.offload.csum_start);
+    let offset = usize::from(pkt.offload.csum_offset);
+    if !checksum::complete(pkt.frame.bytes_mut(), start, offset) {
+        return Err(DropReason::InvalidPacket.into());
+    }
+    pkt.offload.needs_csum = false;
+    Ok(())
 }
 
-/// What a tunnel adds behind the outer Ethernet header.
-fn template_overhead(tunnel: &Tunnel) -> usize {
-    tunnel.kind.overhead() + if tunnel.transport_label.is_some() { 4 } else { 0 }
-}
-
-/// Length of one segment of a super-frame from its IP header on.
-fn segment_size(l3: &[u8], kind: Kind, gso_size: usize) -> usize {
-    let header = match kind {
-        Kind::Inet => usize::from(l3.first().copied().unwrap_or(0) & 0xf) * 4,
-        _ => 40,
-    };
-    let protocol = l3.get(if kind == Kind::Inet { 9 } else { 6 }).copied();
-    let transport = match protocol {
-        Some(6) => usize::from(l3.get(header + 12).copied().unwrap_or(0) >> 4) * 4,
-        _ => 8,
-    };
-    header + transport + gso_size
-}
-
-/// Whether the segments of a super-frame may be made smaller instead: TCP segments of IPv4 may.
-fn may_shrink(pkt: &Pkt) -> bool {
-    pkt.offload.gso == vr_frame::GsoKind::TcpV4
+/// A routed packet in VXLAN gets an Ethernet header of the two nodes.
+fn inner_ethernet(pkt: &mut Pkt, destination: Mac, vif: &Vif) -> Step {
+    if vif.mac.is_zero() {
+        return Err(DropReason::InterfaceDrop.into());
+    }
+    let ethertype = if pkt.kind == Kind::Inet6 { 0x86dd } else { 0x0800 };
+    push_ethernet(pkt, destination, vif.mac, ethertype)
 }
 
 /// Source port of the outer header for a packet without a flow: constant for its addresses, ports and VRF.

@@ -18,11 +18,11 @@ pub(super) const EDGE_STACK: usize = 36;
 impl Full<'_> {
     /// GRE behind an IPv4 header of `header` bytes; `None` when it is not ours.
     pub(super) fn gre_input(&mut self, pkt: &mut Pkt, header: usize) -> Option<Stop> {
+        const CHECKSUM: u16 = 0x8000;
+        const KEY: u16 = 0x2000;
         let Some([flags_high, flags_low, proto_high, proto_low]) = array::<4>(pkt.bytes(), header) else {
             return Some(Stop::Drop(DropReason::Misc));
         };
-        const CHECKSUM: u16 = 0x8000;
-        const KEY: u16 = 0x2000;
         let flags = u16::from_be_bytes([flags_high, flags_low]);
         if flags & !(CHECKSUM | KEY) != 0 || [proto_high, proto_low] != [0x88, 0x47] {
             return None;
