@@ -14,13 +14,15 @@ pub struct Queue {
     /// Address of the kernel's network device behind the port: unicast frames are sent under it, because the
     /// kernel drops those for others (control.md 4.3).
     pub kernel_mac: Option<Mac>,
+    /// How the device is used and why so, for people.
+    pub detail: String,
 }
 
 impl Queue {
     /// A queue that sends frames as they are.
     #[must_use]
     pub fn new(port: Box<dyn Port>) -> Self {
-        Self { port, sends: true, kernel_mac: None }
+        Self { port, sends: true, kernel_mac: None, detail: String::new() }
     }
 }
 

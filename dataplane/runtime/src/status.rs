@@ -21,6 +21,7 @@ struct Cells {
     busy_ns: AtomicU64,
     idle_ns: AtomicU64,
     asleep_ns: AtomicU64,
+    looks: AtomicU64,
     handed_off: AtomicU64,
     handoff_full: AtomicU64,
 }
@@ -44,6 +45,8 @@ pub struct WorkerFigures {
     pub idle_ns: u64,
     /// Nanoseconds asleep.
     pub asleep_ns: u64,
+    /// System calls that asked which ports have something, or waited for that.
+    pub looks: u64,
     /// Packets handed to another worker that owns the port.
     pub handed_off: u64,
     /// Packets dropped because that worker's ring was full.
@@ -77,12 +80,20 @@ impl Status {
         add(&self.cells.asleep_ns, ns);
     }
 
+    pub(crate) fn looked(&self) {
+        add(&self.cells.looks, 1);
+    }
+
     pub(crate) fn handed_off(&self) {
         add(&self.cells.handed_off, 1);
     }
 
     pub(crate) fn handoff_full(&self) {
         add(&self.cells.handoff_full, 1);
+    }
+
+    pub(crate) fn heartbeat(&self) -> u64 {
+        self.cells.heartbeat.load(Ordering::Relaxed)
     }
 
     pub(crate) fn figures(&self) -> WorkerFigures {
@@ -97,6 +108,7 @@ impl Status {
             busy_ns: get(&cells.busy_ns),
             idle_ns: get(&cells.idle_ns),
             asleep_ns: get(&cells.asleep_ns),
+            looks: get(&cells.looks),
             handed_off: get(&cells.handed_off),
             handoff_full: get(&cells.handoff_full),
         }

@@ -1,0 +1,89 @@
+//! Which ports have something, by one system call for all of them.
+
+use std::os::fd::BorrowedFd;
+use std::time::Duration;
+
+use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
+
+/// Descriptors reported by one call at the most; the kernel goes on behind them with the next call.
+const EVENTS: usize = 64;
+/// What stands for the bell.
+const BELL: u64 = u64::MAX;
+
+/// The descriptors that a worker waits for.
+pub(crate) struct Poller {
+    epoll: Epoll,
+    events: [EpollEvent; EVENTS],
+    found: usize,
+}
+
+impl Poller {
+    /// A poller that knows the bell of its worker.
+    pub(crate) fn new(bell: BorrowedFd<'_>) -> nix::Result<Self> {
+        let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
+        epoll.add(bell, EpollEvent::new(EpollFlags::EPOLLIN, BELL))?;
+        Ok(Self { epoll, events: [EpollEvent::empty(); EVENTS], found: 0 })
+    }
+
+    /// From now on the slot is reported when `fd` is readable.
+    pub(crate) fn add(&self, fd: BorrowedFd<'_>, slot: usize) -> nix::Result<()> {
+        self.epoll.add(fd, EpollEvent::new(EpollFlags::EPOLLIN, slot as u64))
+    }
+
+    /// The descriptor is about to be closed.
+    pub(crate) fn remove(&self, fd: BorrowedFd<'_>) {
+        // It is there, or it was refused when it was added.
+        let _ = self.epoll.delete(fd);
+    }
+
+    /// Looks which slots are readable, and waits for the first of them if `patience` says so.
+    pub(crate) fn look(&mut self, patience: Duration) {
+        let millis = patience.as_millis().min(u128::from(u16::MAX)) as u16;
+        self.found = self.epoll.wait(&mut self.events, EpollTimeout::from(millis)).unwrap_or(0);
+    }
+
+    /// How many descriptors the last call of [`Poller::look`] has found.
+    pub(crate) const fn found(&self) -> usize {
+        self.found
+    }
+
+    /// The slot of one of these; none for the bell.
+    pub(crate) fn slot(&self, found: usize) -> Option<usize> {
+        let slot = self.events.get(found)?.data();
+        (slot != BELL).then_some(slot as usize)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Poller;
+    use crate::wake::Bell;
+    use nix::sys::eventfd::EventFd;
+    use std::os::fd::AsFd;
+    use std::time::Duration;
+
+    #[test]
+    fn what_is_readable_is_reported_by_its_slot() {
+        let bell = Bell::new().unwrap();
+        let mut poller = Poller::new(bell.fd()).unwrap();
+        let (quiet, loud) = (EventFd::new().unwrap(), EventFd::new().unwrap());
+        poller.add(quiet.as_fd(), 3).unwrap();
+        poller.add(loud.as_fd(), 5).unwrap();
+        poller.look(Duration::ZERO);
+        assert_eq!(poller.found(), 0);
+        loud.write(1).unwrap();
+        poller.look(Duration::from_secs(1));
+        assert_eq!((poller.found(), poller.slot(0)), (1, Some(5)));
+        poller.remove(loud.as_fd());
+        bell.sleep(
+            || true,
+            || {
+                bell.ring();
+                poller.look(Duration::ZERO);
+                assert_eq!((poller.found(), poller.slot(0)), (1, None), "the bell is no slot");
+            },
+        );
+        poller.look(Duration::ZERO);
+        assert_eq!(poller.found(), 0);
+    }
+}
