@@ -12,6 +12,9 @@ mod support;
 mod trace;
 mod vectors;
 
-/// The fuzz target, whose own package wants another compiler.
+/// A fuzz target, whose own package wants another compiler.
+#[path = "../../../../tests/fuzz/src/netlink_frames.rs"]
+pub mod netlink_frames;
+/// A fuzz target, likewise.
 #[path = "../../../../tests/fuzz/src/sandesh_decode.rs"]
-pub mod fuzz_target;
+pub mod sandesh_decode;

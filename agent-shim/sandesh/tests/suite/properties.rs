@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use sandesh::netlink::FrameReader;
 use sandesh::{Compat, Kind, Message, ValueMut, decode, encoded_len};
 
-use crate::fuzz_target::sandesh_decode;
+use crate::sandesh_decode::sandesh_decode;
 use crate::support::{decoded_one, encoded, read, to_json};
 
 const RELEASES: [Compat; 3] = [Compat::Current, Compat::Intermediate, Compat::R220];
