@@ -2,10 +2,9 @@
 
 use std::path::PathBuf;
 
-use anyhow::Context;
 use clap::Parser;
 use vr_benches::alloc::Counting;
-use vr_benches::core::{Direction, Row, Spread, measure};
+use vr_benches::core::{Bench, Line, Row, print_heading, write_json};
 use vr_benches::tsc;
 
 #[global_allocator]
@@ -20,55 +19,29 @@ struct Arguments {
     /// MPLS over UDP and VXLAN with 10,000 flows and one route only.
     #[arg(long)]
     quick: bool,
-    /// Rounds of 4,096 packets for each row.
-    #[arg(long, default_value_t = 400)]
+    /// Runs of each row; the table has the median of their medians, and the least and the largest.
+    #[arg(long, default_value_t = 5)]
+    runs: usize,
+    /// Rounds of 4,096 packets in each run.
+    #[arg(long, default_value_t = 60)]
     rounds: usize,
-}
-
-/// A row of the JSON file.
-#[derive(serde::Serialize)]
-struct Line {
-    direction: &'static str,
-    tunnel: String,
-    flows: u32,
-    routes: u32,
-    policy: bool,
-    cycles_per_packet: Spread,
-    ns_per_packet: Spread,
-    allocations_per_packet: f64,
 }
 
 fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
     let rate = tsc::per_nanosecond();
-    println!("TSC {:.3} GHz; cycles per packet, 64-byte inner frames, policy on, one worker", rate);
-    println!(
-        "{:<6} {:<9} {:>9} {:>8} {:>8} {:>8} {:>8} {:>9}",
-        "", "tunnel", "flows", "routes", "min", "median", "max", "ns"
-    );
+    println!("Port to port on memory ports, one worker, 64-byte inner frames, policy on; TSC {rate:.3} GHz");
+    print_heading();
     let mut lines = Vec::new();
     for row in Row::all(arguments.quick) {
-        let measured = measure(&row, 1, arguments.rounds)?;
-        let line = Line {
-            direction: if row.direction == Direction::Encap { "encap" } else { "decap" },
-            tunnel: row.tunnel.to_string(),
-            flows: row.flows,
-            routes: row.routes,
-            policy: true,
-            cycles_per_packet: measured.cycles,
-            ns_per_packet: measured.cycles.per(rate),
-            allocations_per_packet: measured.allocations,
-        };
-        let Spread { min, median, max } = line.cycles_per_packet;
-        println!(
-            "{:<6} {:<9} {:>9} {:>8} {min:>8.1} {median:>8.1} {max:>8.1} {:>9.1}",
-            line.direction, line.tunnel, line.flows, line.routes, line.ns_per_packet.median
-        );
+        let mut bench = Bench::new(&row)?;
+        let runs = (0..arguments.runs).map(|_| bench.run(arguments.rounds)).collect::<anyhow::Result<Vec<_>>>()?;
+        let line = Line::new(&row, &runs, rate);
+        line.print();
         lines.push(line);
     }
     if let Some(path) = arguments.json {
-        let text = serde_json::to_string_pretty(&lines)?;
-        std::fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
+        write_json(&path, &lines)?;
     }
     Ok(())
 }

@@ -100,7 +100,7 @@ fn inner(macs: ([u8; 6], [u8; 6]), ttl: u8, from: ([u8; 4], u16), to: ([u8; 4], 
     frame
 }
 
-/// `payload` in a tunnel; `None` as entropy leaves the port zero, to be taken from what is compared.
+/// `payload` in a tunnel.
 fn tunnelled(kind: TunnelKind, outgoing: bool, id: u16, ttl: u8, port: u16, payload: &[u8]) -> Vec<u8> {
     let (source, destination) = if outgoing { (NODE, PEER) } else { (PEER, NODE) };
     let label = if outgoing { LABEL_OUT } else { LABEL_IN };
@@ -136,6 +136,12 @@ fn tunnelled(kind: TunnelKind, outgoing: bool, id: u16, ttl: u8, port: u16, payl
 }
 
 impl Row {
+    /// Bytes that a flow counts of a packet: the frame of the guest, or the IP packet where a label came before it.
+    pub(super) const fn flow_bytes(&self) -> u64 {
+        let labelled = matches!(self.direction, Direction::Decap) && !self.bridged();
+        (if labelled { INNER - 14 } else { INNER }) as u64
+    }
+
     /// The frame of a flow as it is received.
     pub(super) fn input(&self, flow: u32) -> Vec<u8> {
         let far = self.far(flow);
@@ -154,12 +160,10 @@ impl Row {
         }
     }
 
-    /// The frame of a flow as it has to be sent; the entropy port is taken from `sent`, after a look at its
-    /// range.
-    pub(super) fn output(&self, flow: u32, sent: &[u8]) -> Vec<u8> {
+    /// The frame of a flow as it has to be sent, with this source port where the tunnel has one.
+    pub(super) fn output(&self, flow: u32, port: u16) -> Vec<u8> {
         let far = self.far(flow);
         let (here, there) = ((GUEST, 5000), (far.address, far.port));
-        let port = u16::from_be_bytes([sent[34], sent[35]]).max(49152);
         match (self.direction, self.bridged()) {
             (Direction::Encap, false) => {
                 let packet = inner((ROUTER_MAC, GUEST_MAC), 63, here, there, flow);

@@ -18,7 +18,7 @@ use vr_tables::rib::Rib;
 use vr_tables::snapshot::{Roles, Vrf};
 use vr_tables::stats::WorkerStats;
 use vr_tables::vif::{Vif, VifDetails, VifFlags, VifKind};
-use vr_types::{BridgeIndex, Label, Mac, MirrorId, NexthopId, VifId, Vni, VrfId, WorkerId};
+use vr_types::{BridgeIndex, FlowIndex, Label, Mac, MirrorId, NexthopId, VifId, Vni, VrfId, WorkerId};
 use vr_wire::encap::{EncapTemplate, entropy_port, port};
 
 use super::frames::{GUEST, GUEST_MAC, LABEL_IN, LABEL_OUT, NODE, NODE_MAC, PEER, PEER_MAC, ROUTER_MAC};
@@ -36,13 +36,15 @@ const TO_PEER: NexthopSlot = NexthopSlot(30);
 const TRANSLATE: NexthopSlot = NexthopSlot(31);
 
 /// The tables of a row with one worker's pipeline on them.
-pub struct Node {
+pub(super) struct Node {
     /// The pipeline.
-    pub forwarder: Forwarder,
+    pub(super) forwarder: Forwarder,
     /// Its counters.
-    pub stats: Arc<WorkerStats>,
+    pub(super) stats: Arc<WorkerStats>,
     /// The flow table.
-    pub flows: Arc<FlowTable>,
+    flows: Arc<FlowTable>,
+    /// Where the entries of the flows are.
+    indexes: Vec<FlowIndex>,
     /// Keeps the snapshot published.
     _publisher: Publisher<Snapshot>,
 }
@@ -107,7 +109,7 @@ impl Node {
     ///
     /// # Errors
     /// When memory for the tables is not to be had.
-    pub fn new(row: &Row) -> anyhow::Result<Self> {
+    pub(super) fn new(row: &Row) -> anyhow::Result<Self> {
         let worker = WorkerId(0);
         let mut tables = Snapshot::default();
         for vif in [
@@ -138,7 +140,7 @@ impl Node {
         Arc::make_mut(&mut tables.vnis).insert(Vni(LABEL_IN), TRANSLATE);
         Self::routes(row, &mut tables);
         let bridge = Self::bridge(row)?;
-        let flows = Self::flows(row)?;
+        let (flows, indexes) = Self::flows(row)?;
         let stats = Arc::new(WorkerStats::new(64, 64)?);
         let publisher = Publisher::new(tables);
         let forwarder = Forwarder::new(Shared {
@@ -150,7 +152,18 @@ impl Node {
             stats: Arc::clone(&stats),
             holds: Arc::new(HoldCounters::default()),
         });
-        Ok(Self { forwarder, stats, flows, _publisher: publisher })
+        Ok(Self { forwarder, stats, flows, indexes, _publisher: publisher })
+    }
+
+    /// Packets and bytes that the entry of a flow counted.
+    pub(super) fn flow_counters(&self, flow: u32) -> (u64, u64) {
+        self.flows.counters(self.indexes[flow as usize])
+    }
+
+    /// Source port of outer headers that the entry of a flow names.
+    pub(super) fn entropy_port(&self, flow: u32) -> u16 {
+        let entry = self.flows.shared(self.indexes[flow as usize]);
+        entry.map_or(0, |entry| entry.udp_source_port.load(Relaxed))
     }
 
     fn routes(row: &Row, tables: &mut Snapshot) {
@@ -188,9 +201,10 @@ impl Node {
     }
 
     /// One established flow per number, as the agent would have set it.
-    fn flows(row: &Row) -> anyhow::Result<Arc<FlowTable>> {
+    fn flows(row: &Row) -> anyhow::Result<(Arc<FlowTable>, Vec<FlowIndex>)> {
         let entries = (row.flows * 2).next_power_of_two().max(4096);
         let table = FlowTable::new(Geometry::with_default_overflow(entries), None)?;
+        let mut indexes = Vec::with_capacity(row.flows as usize);
         for flow in 0..row.flows {
             let far = row.far(flow);
             let [p, q] = far.port.to_be_bytes();
@@ -210,7 +224,8 @@ impl Node {
                 shared.udp_source_port.store(entropy_port(hash.secondary), Relaxed);
                 (FlowAction::Forward, true)
             });
+            indexes.push(index);
         }
-        Ok(Arc::new(table))
+        Ok((Arc::new(table), indexes))
     }
 }

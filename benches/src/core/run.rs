@@ -1,10 +1,12 @@
-//! Rounds: frames are refilled untimed, then forwarded timed from port to port.
+//! Rounds: frames are put on the wire untimed, then forwarded timed from port to port.
+
+use std::sync::Arc;
 
 use anyhow::{Context, ensure};
 use vr_forward::{Now, Output};
-use vr_frame::{BATCH, Batch, FramePool, Packet, PoolSet, PoolSizes};
-use vr_tables::stats::Cores;
-use vr_tables::stats::Stats;
+use vr_frame::{Batch, FramePool, Packet, PoolSet, PoolSizes};
+use vr_io::{MemoryPort, Port};
+use vr_tables::stats::{Cores, Stats};
 use vr_types::VifId;
 
 use super::node::{FABRIC, GUEST_VIF, Node};
@@ -14,88 +16,126 @@ use crate::{alloc, tsc};
 /// Packets of a round.
 const ROUND: usize = 4096;
 
-/// Minimum, median and maximum over the rounds.
-#[derive(Clone, Copy, Debug, serde::Serialize)]
-pub struct Spread {
-    /// Least.
-    pub min: f64,
-    /// Middle.
-    pub median: f64,
-    /// Most.
-    pub max: f64,
-}
-
-impl Spread {
-    /// Of a list of values, which is sorted.
-    #[must_use]
-    pub fn of(values: &mut [f64]) -> Self {
-        values.sort_by(f64::total_cmp);
-        let at = |i: usize| values.get(i).copied().unwrap_or(f64::NAN);
-        Self { min: at(0), median: at(values.len() / 2), max: at(values.len().saturating_sub(1)) }
-    }
-
-    /// Divided by a number.
-    #[must_use]
-    pub fn per(self, divisor: f64) -> Self {
-        Self { min: self.min / divisor, median: self.median / divisor, max: self.max / divisor }
-    }
-}
-
-/// Result of a row.
+/// Figures of a run.
 #[derive(Clone, Copy, Debug)]
-pub struct Measured {
-    /// TSC cycles per packet over the rounds of all runs.
-    pub cycles: Spread,
-    /// Heap allocations per packet in the timed parts.
+pub struct Run {
+    /// TSC cycles per packet, the median over the rounds.
+    pub cycles: f64,
+    /// Heap allocations per packet.
     pub allocations: f64,
 }
 
-/// A port whose received frames were put there beforehand, burst by burst, and whose sent frames pile up.
-struct MemoryPort {
-    /// The last burst is received first.
-    waiting: Vec<Vec<Packet>>,
-    empty: Vec<Vec<Packet>>,
-    sent: Vec<Packet>,
-}
-
-impl MemoryPort {
-    fn new() -> Self {
-        let bursts = ROUND / BATCH;
-        Self {
-            waiting: Vec::with_capacity(bursts),
-            empty: (0..bursts).map(|_| Vec::with_capacity(BATCH)).collect(),
-            sent: Vec::with_capacity(ROUND),
-        }
-    }
-
-    #[inline]
-    fn receive(&mut self, batch: &mut Batch) {
-        if let Some(mut burst) = self.waiting.pop() {
-            batch.append(&mut burst);
-            self.empty.push(burst);
-        }
-    }
-}
-
-struct Bench<'a> {
-    row: &'a Row,
+/// A row ready to be measured.
+pub struct Bench {
+    row: Row,
     node: Node,
     pool: FramePool,
-    rx: MemoryPort,
-    tx: MemoryPort,
+    /// Ports of the worker: the one that it receives from and the one that it has to send by.
+    ingress: (VifId, Box<dyn Port>),
+    egress: (VifId, Box<dyn Port>),
+    /// The other ends of their wires.
+    source: MemoryPort,
+    sink: MemoryPort,
+    batch: Batch,
     out: Output,
-    batch: Box<Batch>,
     random: u64,
-    /// The input frame of every flow: all of one length.
+    /// Input frames of all flows, one behind the other, all of one length.
     inputs: Vec<u8>,
     input_len: usize,
+    /// Flows of the frames on the wire, in order.
     flows: Vec<u32>,
-    sent: u64,
+    /// Frames that came out, in order.
+    arrived: Vec<Packet>,
+    /// Packets sent of every flow so far.
+    sent: Vec<u64>,
 }
 
-impl Bench<'_> {
-    fn ingress(&self) -> VifId {
-        if self.row.direction == Direction::Encap { GUEST_VIF } else { FABRIC }
+impl Bench {
+    /// Fills the tables of a row and sends a packet of every flow, so that all are established.
+    ///
+    /// # Errors
+    /// When memory is not to be had, or a frame came out wrong.
+    pub fn new(row: &Row) -> anyhow::Result<Self> {
+        let sizes = PoolSizes { packets: ROUND as u32 + 64, supers: 1 };
+        let (_, mut pools) = PoolSet::new(1, sizes)?;
+        let inputs: Vec<u8> = (0..row.flows).flat_map(|flow| row.input(flow)).collect();
+        let (ingress, source) = MemoryPort::pair(ROUND);
+        let (egress, sink) = MemoryPort::pair(ROUND);
+        let (from, to) = match row.direction {
+            Direction::Encap => (GUEST_VIF, FABRIC),
+            Direction::Decap => (FABRIC, GUEST_VIF),
+        };
+        let mut bench = Self {
+            row: *row,
+            node: Node::new(row)?,
+            pool: pools.remove(0),
+            ingress: (from, Box::new(ingress)),
+            egress: (to, Box::new(egress)),
+            source,
+            sink,
+            batch: Batch::new(),
+            out: Output::new(),
+            random: 0,
+            input_len: inputs.len() / row.flows as usize,
+            inputs,
+            flows: Vec::with_capacity(ROUND),
+            arrived: Vec::with_capacity(ROUND),
+            sent: vec![0; row.flows as usize],
+        };
+        // The first packet of a flow passes the full path, the second one the fast lane.
+        for _ in 0..2 {
+            bench.send_all_flows().with_context(|| format!("{row:?}"))?;
+        }
+        Ok(bench)
+    }
+
+    /// One packet of every flow, and as many more as fill the last round. Every frame that comes out is checked.
+    fn send_all_flows(&mut self) -> anyhow::Result<()> {
+        let mut next = 0;
+        for _ in 0..(self.row.flows as usize).div_ceil(ROUND) {
+            self.refill(|bench| {
+                next = (next + 1) % bench.row.flows;
+                next
+            })?;
+            self.round();
+            self.collect()?;
+            self.check()?;
+        }
+        Ok(())
+    }
+
+    /// Times `rounds` rounds of packets of random flows, then sends the same packets again, untimed, and
+    /// checks every frame that comes out and all counters.
+    ///
+    /// # Errors
+    /// When a frame came out wrong, or a counter is wrong.
+    pub fn run(&mut self, rounds: usize) -> anyhow::Result<Run> {
+        let seed = tsc::now() | 1;
+        self.random = seed;
+        let mut cycles = Vec::with_capacity(rounds);
+        let mut allocations = 0;
+        for _ in 0..rounds {
+            self.refill(Self::next_flow)?;
+            let before = alloc::count();
+            let start = tsc::now();
+            self.round();
+            cycles.push((tsc::now() - start) as f64 / ROUND as f64);
+            allocations += alloc::count() - before;
+            self.collect()?;
+        }
+        self.random = seed;
+        for _ in 0..rounds {
+            self.refill(Self::next_flow)?;
+            self.round();
+            self.collect()?;
+            self.check().with_context(|| format!("{:?}", self.row))?;
+        }
+        self.check_counters().with_context(|| format!("{:?}", self.row))?;
+        cycles.sort_by(f64::total_cmp);
+        Ok(Run {
+            cycles: cycles.get(rounds / 2).copied().unwrap_or(f64::NAN),
+            allocations: allocations as f64 / (rounds * ROUND) as f64,
+        })
     }
 
     fn next_flow(&mut self) -> u32 {
@@ -105,117 +145,141 @@ impl Bench<'_> {
         ((self.random >> 32) * u64::from(self.row.flows) >> 32) as u32
     }
 
-    /// Puts a round of frames into the receive port.
+    /// Puts the frames of a round on the wire.
     fn refill(&mut self, mut flow: impl FnMut(&mut Self) -> u32) -> anyhow::Result<()> {
-        for packet in self.tx.sent.drain(..) {
+        for packet in self.arrived.drain(..) {
             self.pool.free(packet.frame);
         }
         self.flows.clear();
-        while let Some(mut burst) = self.rx.empty.pop() {
-            for _ in 0..BATCH {
-                let flow = flow(self);
-                let from = flow as usize * self.input_len;
-                let frame =
-                    self.pool.copy_of(&self.inputs[from..from + self.input_len]).context("no frame free")?;
-                self.flows.push(flow);
-                burst.push(Packet::plain(frame));
+        for _ in 0..ROUND {
+            let flow = flow(self);
+            let from = flow as usize * self.input_len;
+            let bytes = &self.inputs[from..from + self.input_len];
+            let frame = self.pool.copy_of(bytes).context("no frame is free")?;
+            self.flows.push(flow);
+            self.sent[flow as usize] += 1;
+            if let Err(packet) = self.source.send(Packet::plain(frame)) {
+                self.pool.free(packet.frame);
             }
-            self.rx.waiting.push(burst);
         }
         Ok(())
     }
 
-    /// One round from port to port; cycles and allocations.
-    fn round(&mut self) -> (u64, u64) {
-        let ingress = self.ingress();
-        let allocations = alloc::count();
-        let start = tsc::now();
-        while !self.rx.waiting.is_empty() {
-            self.rx.receive(&mut self.batch);
-            self.node.forwarder.process(ingress, &mut self.batch, Now(0), &mut self.pool, &mut self.out);
-            let egress = self.out.single_target();
-            debug_assert!(egress.is_some(), "all packets go one way");
-            self.out.append_to(&mut self.tx.sent);
+    /// What a worker does until nothing is left to receive.
+    fn round(&mut self) {
+        let (from, ingress) = &mut self.ingress;
+        let (to, egress) = &mut self.egress;
+        loop {
+            ingress.receive(&mut self.pool, &mut self.batch);
+            if self.batch.is_empty() {
+                break;
+            }
+            self.node.forwarder.process(*from, &mut self.batch, Now(0), &mut self.pool, &mut self.out);
+            for (vif, packet) in self.out.drain() {
+                let packet = if vif == *to { self.batch.push(packet) } else { Err(packet) };
+                if let Err(packet) = packet {
+                    self.pool.free(packet.frame);
+                }
+            }
+            egress.transmit(&mut self.pool, &mut self.batch);
         }
-        let cycles = tsc::now() - start;
-        self.sent += ROUND as u64;
-        (cycles, alloc::count() - allocations)
     }
 
-    /// Compares every sent frame with what had to be sent.
+    /// Takes the frames of a round off the wire.
+    fn collect(&mut self) -> anyhow::Result<()> {
+        self.arrived.extend(std::iter::from_fn(|| self.sink.take()));
+        ensure!(self.arrived.len() == ROUND, "{} of {ROUND} packets came out", self.arrived.len());
+        Ok(())
+    }
+
+    /// Compares every frame that came out with what had to come out.
     fn check(&self) -> anyhow::Result<()> {
-        ensure!(self.tx.sent.len() == ROUND, "{} of {ROUND} packets came out", self.tx.sent.len());
-        let in_order = self.flows.rchunks(BATCH).flatten();
-        for (packet, flow) in self.tx.sent.iter().zip(in_order) {
-            let sent = packet.frame.bytes();
-            let expected = self.row.output(*flow, sent);
-            ensure!(sent == expected, "flow {flow}: sent {sent:02x?}\nexpected {expected:02x?}");
+        for (packet, flow) in self.arrived.iter().zip(&self.flows) {
+            let (sent, expected) = (packet.frame.bytes(), self.row.output(*flow, self.node.entropy_port(*flow)));
+            ensure!(
+                sent == expected && packet.offload.is_plain(),
+                "flow {flow}: sent {sent:02x?}\nexpected {expected:02x?}"
+            );
         }
         Ok(())
     }
 
     fn check_counters(&self) -> anyhow::Result<()> {
-        let stats = Stats::new(vec![std::sync::Arc::clone(&self.node.stats)]);
-        let (ingress, egress) =
-            if self.row.direction == Direction::Encap { (GUEST_VIF, FABRIC) } else { (FABRIC, GUEST_VIF) };
-        let received = stats.vif(ingress, Cores::All).in_packets;
-        let sent = stats.vif(egress, Cores::All).out_packets;
-        let flows: u64 = self.node.flows.indexes().map(|index| self.node.flows.counters(index).0).sum();
+        let stats = Stats::new(vec![Arc::clone(&self.node.stats)]);
+        let (received, sent) = (stats.vif(self.ingress.0, Cores::All), stats.vif(self.egress.0, Cores::All));
+        let packets: u64 = self.sent.iter().sum();
+        let output_len = self.row.output(0, 0).len() as u64;
         ensure!(
-            received == self.sent && sent == self.sent && flows == self.sent,
-            "{} packets were sent; interfaces counted {received} in, {sent} out, flows {flows}",
-            self.sent
+            (received.in_packets, received.in_bytes) == (packets, packets * self.input_len as u64),
+            "{packets} packets were sent, and the interface counted {received:?}"
         );
+        ensure!(
+            (sent.out_packets, sent.out_bytes) == (packets, packets * output_len),
+            "{packets} packets came out, and the interface counted {sent:?}"
+        );
+        for (flow, packets) in self.sent.iter().enumerate() {
+            let counted = self.node.flow_counters(flow as u32);
+            let expected = (*packets, packets * self.row.flow_bytes());
+            ensure!(counted == expected, "flow {flow}: counted {counted:?}, expected {expected:?}");
+        }
         Ok(())
     }
 }
 
-/// Measures a row: `runs` times `rounds` rounds, after every flow was met once.
-///
-/// # Errors
-/// When memory is not to be had, a frame came out wrong, or a counter is wrong.
-pub fn measure(row: &Row, runs: usize, rounds: usize) -> anyhow::Result<Measured> {
-    let sizes = PoolSizes { packets: ROUND as u32 + 64, supers: 1 };
-    let (_, mut pools) = PoolSet::new(1, sizes)?;
-    let inputs: Vec<u8> = (0..row.flows).flat_map(|flow| row.input(flow)).collect();
-    let mut bench = Bench {
-        row,
-        node: Node::new(row)?,
-        pool: pools.remove(0),
-        rx: MemoryPort::new(),
-        tx: MemoryPort::new(),
-        out: Output::new(),
-        batch: Box::new(Batch::new()),
-        random: 0x9e37_79b9_7f4a_7c15,
-        input_len: inputs.len() / row.flows as usize,
-        inputs,
-        flows: Vec::with_capacity(ROUND),
-        sent: 0,
-    };
-    let mut next = 0;
-    for _ in 0..=(row.flows as usize).div_ceil(ROUND) {
-        bench.refill(|bench| {
-            next = (next + 1) % bench.row.flows;
-            next
-        })?;
+impl Drop for Bench {
+    fn drop(&mut self) {
+        for packet in self.arrived.drain(..).chain(std::iter::from_fn(|| self.sink.take())) {
+            self.pool.free(packet.frame);
+        }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test fails by a panic")]
+mod tests {
+    use vr_types::TunnelKind;
+
+    use super::super::{Direction, Row};
+    use super::Bench;
+
+    fn bench(direction: Direction, tunnel: TunnelKind) -> Bench {
+        Bench::new(&Row { direction, tunnel, flows: 50, routes: 7 }).unwrap()
+    }
+
+    #[test]
+    fn any_byte_that_is_wrong_is_noticed() {
+        for tunnel in TunnelKind::ALL {
+            for direction in [Direction::Encap, Direction::Decap] {
+                let mut bench = bench(direction, tunnel);
+                bench.run(1).unwrap();
+                bench.check().unwrap();
+                for at in 0..bench.arrived[17].frame.len() {
+                    bench.arrived[17].frame.bytes_mut()[at] ^= 0x10;
+                    assert!(bench.check().is_err(), "{direction:?} {tunnel} byte {at}");
+                    bench.arrived[17].frame.bytes_mut()[at] ^= 0x10;
+                }
+                bench.arrived[17].frame.truncate(60);
+                assert!(bench.check().is_err());
+            }
+        }
+    }
+
+    #[test]
+    fn a_packet_that_is_missing_is_noticed() {
+        let mut bench = bench(Direction::Encap, TunnelKind::MplsOverUdp);
+        bench.refill(Bench::next_flow).unwrap();
         bench.round();
-    }
-    bench.refill(Bench::next_flow)?;
-    bench.round();
-    bench.check().with_context(|| format!("{row:?}"))?;
-    let mut cycles = Vec::with_capacity(runs * rounds);
-    let mut allocations = 0;
-    for _ in 0..runs * rounds {
-        bench.refill(Bench::next_flow)?;
-        let (taken, allocated) = bench.round();
-        cycles.push(taken as f64 / ROUND as f64);
-        allocations += allocated;
-    }
-    bench.check().with_context(|| format!("{row:?}"))?;
-    bench.check_counters().with_context(|| format!("{row:?}"))?;
-    for packet in bench.tx.sent.drain(..) {
+        let packet = bench.sink.take().unwrap();
+        assert!(bench.collect().is_err());
         bench.pool.free(packet.frame);
     }
-    let packets = (runs * rounds * ROUND) as f64;
-    Ok(Measured { cycles: Spread::of(&mut cycles), allocations: allocations as f64 / packets })
+
+    #[test]
+    fn a_packet_that_was_not_counted_is_noticed() {
+        let mut bench = bench(Direction::Decap, TunnelKind::Vxlan);
+        bench.check_counters().unwrap();
+        bench.sent[3] += 1;
+        bench.sent[4] -= 1;
+        assert!(bench.check_counters().is_err());
+    }
 }
