@@ -1,8 +1,8 @@
+use std::collections::VecDeque;
 use std::os::fd::BorrowedFd;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crossbeam::queue::ArrayQueue;
 use vr_frame::{Batch, FramePool, Packet};
 
 use crate::{Capabilities, ETHERNET_HEADER, Port, PortCounters, PortKind};
@@ -16,19 +16,30 @@ pub struct MemoryPort {
     counters: Arc<PortCounters>,
 }
 
+/// A queue that is locked once per batch: a lock-free one would cost an atomic exchange per frame.
 struct Direction {
-    frames: ArrayQueue<Packet>,
+    frames: Mutex<VecDeque<Packet>>,
+    capacity: usize,
     /// Nobody will receive any more.
     closed: AtomicBool,
 }
 
 impl Direction {
     fn new(capacity: usize) -> Self {
-        Self { frames: ArrayQueue::new(capacity.max(1)), closed: AtomicBool::new(false) }
+        let capacity = capacity.max(1);
+        Self {
+            frames: Mutex::new(VecDeque::with_capacity(capacity)),
+            capacity,
+            closed: AtomicBool::new(false),
+        }
+    }
+
+    fn frames(&self) -> MutexGuard<'_, VecDeque<Packet>> {
+        self.frames.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn drain(&self, pool: &mut FramePool) {
-        while let Some(packet) = self.frames.pop() {
+        for packet in self.frames().drain(..) {
             pool.free(packet.frame);
         }
     }
@@ -52,15 +63,18 @@ impl MemoryPort {
     /// # Errors
     /// The packet itself when the wire is full.
     pub fn send(&mut self, packet: Packet) -> Result<(), Packet> {
-        let bytes = packet.frame.len() as u64;
-        self.outgoing.frames.push(packet)?;
-        self.counters.sent(1, bytes);
+        let mut queue = self.outgoing.frames();
+        if queue.len() == self.outgoing.capacity {
+            return Err(packet);
+        }
+        self.counters.sent(1, packet.frame.len() as u64);
+        queue.push_back(packet);
         Ok(())
     }
 
     /// The next frame from the other end.
     pub fn take(&mut self) -> Option<Packet> {
-        let packet = self.incoming.frames.pop()?;
+        let packet = self.incoming.frames().pop_front()?;
         self.counters.received(1, packet.frame.len() as u64);
         Some(packet)
     }
@@ -73,8 +87,9 @@ impl Port for MemoryPort {
 
     fn receive(&mut self, pool: &mut FramePool, batch: &mut Batch) {
         let (mut packets, mut bytes) = (0, 0);
+        let mut queue = self.incoming.frames();
         while !batch.is_full() {
-            let Some(packet) = self.incoming.frames.pop() else { break };
+            let Some(packet) = queue.pop_front() else { break };
             if packet.frame.len() < ETHERNET_HEADER {
                 self.counters.cells().rx_malformed.add(1);
                 pool.free(packet.frame);
@@ -93,23 +108,21 @@ impl Port for MemoryPort {
 
     fn transmit(&mut self, pool: &mut FramePool, batch: &mut Batch) {
         let (mut packets, mut bytes) = (0, 0);
+        let mut queue = self.outgoing.frames();
         for packet in batch.drain() {
             if let Err(unfit) = self.capabilities().check(&packet.frame, &packet.offload) {
                 self.counters.unfit(unfit);
                 pool.free(packet.frame);
                 continue;
             }
-            let len = packet.frame.len() as u64;
-            match self.outgoing.frames.push(packet) {
-                Ok(()) => {
-                    packets += 1;
-                    bytes += len;
-                }
-                Err(packet) => {
-                    self.counters.cells().tx_full.add(1);
-                    pool.free(packet.frame);
-                }
+            if queue.len() == self.outgoing.capacity {
+                self.counters.cells().tx_full.add(1);
+                pool.free(packet.frame);
+                continue;
             }
+            packets += 1;
+            bytes += packet.frame.len() as u64;
+            queue.push_back(packet);
         }
         self.counters.sent(packets, bytes);
     }
