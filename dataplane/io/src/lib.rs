@@ -30,7 +30,7 @@ mod vnet;
 pub use counters::{KernelStatistics, PortCounters, PortFigures};
 pub use error::PortError;
 pub use memory::MemoryPort;
-pub use packet::{PacketConfig, PacketPort};
+pub use packet::{PacketConfig, PacketFilter, PacketPort};
 pub use pcap::PcapPort;
 pub use pkt0::{LONGEST_PKT0_FRAME, Pkt0Port};
 pub use port::{Capabilities, ETHERNET_HEADER, Port, PortKind};

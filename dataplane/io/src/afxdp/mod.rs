@@ -22,7 +22,7 @@ use std::sync::Arc;
 
 use vr_frame::Arena;
 
-use crate::{Port, PortError, netdev};
+use crate::{Port, PortError, netdev, sys};
 
 pub use report::{AfXdpReport, RefusedRung, Rung};
 
@@ -92,6 +92,14 @@ impl AfXdpConfig {
             ring: 2048,
         }
     }
+}
+
+/// Finds out whether this process may open `AF_XDP` sockets.
+///
+/// # Errors
+/// [`PortError::NoAfXdp`] when the kernel has none, and [`PortError`] when the process may not.
+pub fn probe() -> Result<(), PortError> {
+    sys::socket(libc::AF_XDP, libc::SOCK_RAW, 0).map(drop).map_err(socket::no_socket)
 }
 
 /// A port over an `AF_XDP` socket.

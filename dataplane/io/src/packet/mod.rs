@@ -1,5 +1,6 @@
 //! `AF_PACKET` with the virtio-net header: the host end of a pod's veth, or any device.
 
+mod filter;
 mod socket;
 
 use std::io;
@@ -13,6 +14,7 @@ use crate::mmsg::{Datagram, Receiver, Refusal, Sender};
 use crate::vnet::{self, VNET_HEADER};
 use crate::{Capabilities, ETHERNET_HEADER, Port, PortCounters, PortError, PortKind, sys};
 
+pub use filter::PacketFilter;
 use socket::PacketSocket;
 
 /// Which device to open, and how.
@@ -24,6 +26,8 @@ pub struct PacketConfig {
     pub queues: u16,
     /// Receive also unicast frames for other addresses than the device's. It ends with the port.
     pub promiscuous: bool,
+    /// Which frames are received.
+    pub filter: PacketFilter,
     /// Bytes of kernel memory for frames that wait to be received, per queue; super-frames are large.
     pub buffer: usize,
 }
@@ -32,7 +36,8 @@ impl PacketConfig {
     /// One queue on a device, promiscuous, with a buffer of 4 MiB.
     #[must_use]
     pub fn new(interface: &str) -> Self {
-        Self { interface: interface.to_owned(), queues: 1, promiscuous: true, buffer: 4 << 20 }
+        let (filter, buffer) = (PacketFilter::Everything, 4 << 20);
+        Self { interface: interface.to_owned(), queues: 1, promiscuous: true, filter, buffer }
     }
 }
 

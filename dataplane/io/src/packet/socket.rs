@@ -6,6 +6,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use super::filter;
 use crate::{KernelStatistics, PacketConfig, PortError, netdev, sys};
 
 /// The socket of a port, and what the kernel has dropped for it.
@@ -69,6 +70,7 @@ fn set_up(fd: BorrowedFd<'_>, config: &PacketConfig, index: u32) -> io::Result<(
         sys::set_option(fd, libc::SOL_PACKET, option, &1)?;
     }
     sys::set_buffers(fd, config.buffer);
+    filter::attach(fd, config.filter)?;
     if config.promiscuous {
         let membership = libc::packet_mreq {
             mr_ifindex: index as i32,
