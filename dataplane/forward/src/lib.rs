@@ -80,12 +80,16 @@ impl Forwarder {
 
     /// Does what is due at this time: gives up packets that waited too long.
     pub fn tick(&mut self, now: Now, pool: &mut FramePool, out: &mut Output) {
-        self.with_tables(now, pool, out, |full, _| full.expire_held());
+        self.with_tables(now, pool, out, |full, _| {
+            full.expire_held();
+            full.expire_fragments();
+        });
     }
 
     /// Gives back every frame that is still held; for the end of a worker.
     pub fn close(mut self, pool: &mut FramePool) {
         self.memory.held.clear(pool);
+        self.memory.fragments.clear(pool);
     }
 
     fn with_tables(

@@ -2,7 +2,7 @@
 
 use vr_types::{DropReason, FlowIndex, Trap, VifId};
 
-use crate::full::Resume;
+use crate::full::{Datagram, Resume};
 
 /// The end of a packet's way through the pipeline.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,6 +17,8 @@ pub(crate) enum Stop {
     Replaced,
     /// Kept until the agent has decided about its flow.
     Hold(FlowIndex, Resume),
+    /// Kept until the first fragment of its datagram comes.
+    AwaitFirstFragment(Datagram, Resume),
 }
 
 /// Result of a step that may end the packet's way.

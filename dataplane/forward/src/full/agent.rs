@@ -1,5 +1,6 @@
 //! Frames that the agent injects (forwarding.md 1.4).
 
+use vr_tables::stats::VifCounter;
 use vr_tables::vif::{Vif, VifKind};
 use vr_types::{DropReason, VifId, VrfId};
 
@@ -44,7 +45,10 @@ impl Full<'_> {
                 pkt.network = (pkt.frame.headroom() + ETHERNET) as u16;
                 self.send(pkt, target.id)
             }
-            _ => Stop::Drop(DropReason::InvalidPacket),
+            _ => {
+                self.stats.vif(agent.id, VifCounter::InErrors, 1);
+                Stop::Drop(DropReason::InvalidPacket)
+            }
         }
     }
 }

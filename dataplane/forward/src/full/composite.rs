@@ -1,19 +1,15 @@
 //! Composite nexthops: one of several, or all of them (forwarding.md 4.12).
 
 use std::net::IpAddr;
-use std::sync::atomic::Ordering::Relaxed;
 
 use vr_tables::bridge::BridgeFlags;
-use vr_tables::flow::FlowFlags;
 use vr_tables::nexthop::{
-    Composite, Member, Nexthop, NexthopAction, NexthopFamily, NexthopFlags, NexthopSlot,
+    Composite, Nexthop, NexthopAction, NexthopFamily, NexthopFlags, NexthopSlot, Tunnel,
 };
 use vr_tables::stats::VrfCounter;
-use vr_types::{DropReason, FlowIndex, NexthopId, Trap, TrapReason, TunnelKind};
+use vr_types::{DropReason, Trap, TrapReason, TunnelKind};
 use vr_wire::encap::EncapTemplate;
-use vr_wire::hash;
 
-use super::flow_key::{self, Keyed};
 use super::tunnel_in::EDGE_STACK;
 use super::{Full, Kind, Pkt, oversize};
 use crate::bytes::array;
@@ -55,111 +51,6 @@ impl Full<'_> {
             return Stop::Drop(DropReason::Discard);
         }
         Stop::Drop(DropReason::InvalidNh)
-    }
-
-    /// ECMP: the member that the flow says, else one by the hash of the packet.
-    fn choose(&mut self, pkt: &mut Pkt, flags: NexthopFlags, composite: &Composite) -> Stop {
-        let at = |position: usize| composite.members.get(position).copied().flatten();
-        let told = usize::try_from(pkt.ecmp).ok().and_then(at);
-        let member = match told {
-            Some(member) => member,
-            None => match self.select(pkt, composite) {
-                Some((position, member)) => {
-                    self.remember_member(pkt, position);
-                    member
-                }
-                None => return Stop::Drop(DropReason::InvalidNh),
-            },
-        };
-        if !flags.contains(NexthopFlags::COMPOSITE_LU_ECMP) {
-            pkt.label = member.label;
-            pkt.label_is_vni = false;
-        }
-        self.output(pkt, member.nexthop)
-    }
-
-    fn select(&self, pkt: &Pkt, composite: &Composite) -> Option<(i8, Member)> {
-        let members = &composite.members;
-        if let Some(found) = self.sticky_member(pkt, composite) {
-            return Some(found);
-        }
-        let hash = self.member_hash(pkt, composite.hash_fields) as usize;
-        let position = hash % members.len().max(1);
-        if let Some(member) = members.get(position).copied().flatten() {
-            return Some((position as i8, member));
-        }
-        let present = || members.iter().enumerate().filter_map(|(i, member)| Some((i as i8, (*member)?)));
-        present().nth(hash % present().count().max(1))
-    }
-
-    /// The member from which the reverse flow's packets came.
-    fn sticky_member(&self, pkt: &Pkt, composite: &Composite) -> Option<(i8, Member)> {
-        if pkt.ecmp != -1 {
-            return None;
-        }
-        let shared = self.flows.shared(pkt.flow?)?;
-        if !shared.flags().contains(FlowFlags::RFLOW_VALID) {
-            return None;
-        }
-        let reverse = self.flows.shared(FlowIndex(shared.reverse.load(Relaxed)))?;
-        let info = reverse.source_info.load(Relaxed);
-        composite.members.iter().enumerate().find_map(|(position, member)| {
-            let member = (*member)?;
-            let matches = match &self.tables.nexthop(member.nexthop)?.action {
-                NexthopAction::Tunnel(tunnel) => match tunnel.destination {
-                    IpAddr::V4(address) => u32::from_le_bytes(address.octets()) == info,
-                    IpAddr::V6(_) => false,
-                },
-                NexthopAction::Encap(encap) => u32::from(encap.vif.0) == info,
-                _ => false,
-            };
-            matches.then_some((position as i8, member))
-        })
-    }
-
-    /// Hash over the fields that the composite names, or of the flow's key.
-    fn member_hash(&self, pkt: &Pkt, fields: u8) -> u32 {
-        if let Some(key) = pkt.flow.and_then(|flow| self.flows.shared(flow)?.key()) {
-            return key.hash().primary;
-        }
-        if !pkt.kind.is_ip() {
-            let frame = pkt.bytes();
-            let word = |at: usize| array::<4>(frame, at).map_or(0, u32::from_le_bytes);
-            return hash::hash_words(&[word(0), word(4), word(8), u32::from(pkt.vrf.0)]).0;
-        }
-        let keyed = match pkt.kind {
-            Kind::Inet => flow_key::inet(pkt.l3(), NexthopId(0)),
-            _ => flow_key::inet6(pkt.l3(), NexthopId(0)),
-        };
-        let Ok(Keyed::Key(key)) = keyed else { return 0 };
-        let fields = if fields == 0 { 0x1f } else { fields };
-        let mut words = *key.words();
-        let keep = |bit: u8| fields & bit != 0;
-        if !keep(1) {
-            words[0] &= 0xff;
-        }
-        let (source, destination) = if key.is_inet6() { (3..7, 7..11) } else { (3..4, 4..5) };
-        if !keep(2) {
-            words[source].fill(0);
-        }
-        if !keep(4) {
-            words[1] &= 0xffff_0000;
-        }
-        if !keep(8) {
-            words[destination].fill(0);
-        }
-        if !keep(16) {
-            words[1] &= 0x0000_ffff;
-        }
-        hash::hash_words(&words).0
-    }
-
-    /// The flow keeps the member; whoever was first wins.
-    fn remember_member(&self, pkt: &mut Pkt, position: i8) {
-        if let Some(shared) = pkt.flow.and_then(|flow| self.flows.shared(flow)) {
-            let _ = shared.ecmp_index.compare_exchange(pkt.ecmp, position, Relaxed, Relaxed);
-        }
-        pkt.ecmp = position;
     }
 
     /// The root of a replication tree: copies to every member composite that fits the origin.
@@ -350,9 +241,17 @@ impl Full<'_> {
                 }
                 copy.control_word = true;
             }
+            self.enter_underlay(&mut copy, tunnel);
             copy.label = member.label;
             copy.label_is_vni = false;
             self.send_copy(copy, member.nexthop);
+        }
+    }
+
+    /// Copies into tunnels belong to the VRF of the underlay.
+    fn enter_underlay(&self, copy: &mut Pkt, tunnel: &Tunnel) {
+        if let Some(vif) = self.tables.vif(tunnel.vif) {
+            copy.vrf = vif.vrf;
         }
     }
 
@@ -376,6 +275,9 @@ impl Full<'_> {
                 continue;
             }
             let Some(mut copy) = self.copy_for_member(pkt, strip) else { continue };
+            if let NexthopAction::Tunnel(tunnel) = &nexthop.action {
+                self.enter_underlay(&mut copy, tunnel);
+            }
             copy.label = member.label;
             copy.label_is_vni = false;
             self.send_copy(copy, member.nexthop);

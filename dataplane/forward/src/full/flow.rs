@@ -9,6 +9,7 @@ use vr_tables::vif::{VifFlags, VifKind};
 use vr_types::{DropReason, FlowIndex, NexthopId, VrfId};
 
 use super::flow_key::Keyed;
+use super::fragments::is_later_fragment;
 use super::ip::inet_header_len;
 use super::{Full, Kind, Pkt, Resume};
 use crate::bytes::{array, be16, put};
@@ -67,18 +68,20 @@ impl Full<'_> {
             return Ok(());
         }
         let key = match self.key(pkt) {
-            Ok(Keyed::Key(key)) => key,
+            Ok(Keyed::Key(key)) => {
+                if self.is_tunnel_packet(pkt) {
+                    return Ok(());
+                }
+                self.remember_first_fragment(pkt, &key)?;
+                key
+            }
             Ok(Keyed::NoFlow) => {
                 pkt.flow_done = true;
                 return Ok(());
             }
-            // The ports of a later fragment are those of the first; without them there is no key.
-            Ok(Keyed::LaterFragment) => return Err(DropReason::NoFragEntry.into()),
+            Ok(Keyed::LaterFragment(portless)) => self.key_of_later_fragment(pkt, &portless, resume)?,
             Err(_) => return Err(DropReason::Misc.into()),
         };
-        if self.is_tunnel_packet(pkt) {
-            return Ok(());
-        }
         pkt.flow_done = true;
         let hash = key.hash();
         match self.flows.find(&key, hash) {
@@ -109,6 +112,9 @@ impl Full<'_> {
             .is_some_and(|nh| nh.flags.intersects(NexthopFlags::RELAXED_POLICY | NexthopFlags::FLOW_LOOKUP))
         {
             return Ok(());
+        }
+        if is_later_fragment(pkt) {
+            return Err(DropReason::FlowUnusable.into());
         }
         let limit = self.tables.options.flow_hold_limit;
         if limit > 0 && self.holds.outstanding() > u64::from(limit.unsigned_abs()) {

@@ -20,8 +20,8 @@ pub(super) enum Keyed {
     Key(FlowKey),
     /// Packets of this kind have no flow.
     NoFlow,
-    /// A fragment whose ports are in the first one.
-    LaterFragment,
+    /// A fragment whose ports are in the first one: the key without them.
+    LaterFragment(FlowKey),
 }
 
 /// Whether a protocol has ports.
@@ -70,6 +70,13 @@ const fn swap([a, b, c, d]: [u8; 4]) -> [u8; 4] {
     [c, d, a, b]
 }
 
+/// The key with other ports: source, then destination.
+pub(super) fn with_ports(key: &FlowKey, ports: [u8; 4]) -> Option<FlowKey> {
+    let mut words = *key.words();
+    words[1] = u32::from_le_bytes(ports);
+    FlowKey::from_words(words)
+}
+
 /// The key of an IPv4 packet.
 pub(super) fn inet(bytes: &[u8], nexthop: NexthopId) -> Step<Keyed> {
     let header = inet_header_len(bytes)?;
@@ -81,7 +88,7 @@ pub(super) fn inet(bytes: &[u8], nexthop: NexthopId) -> Step<Keyed> {
         if !has_ports(protocol) && protocol != ICMP {
             return Ok(Keyed::Key(FlowKey::inet(protocol, [0; 4], nexthop, source, destination)));
         }
-        return Ok(Keyed::LaterFragment);
+        return Ok(Keyed::LaterFragment(FlowKey::inet(protocol, [0; 4], nexthop, source, destination)));
     }
     let l4 = &bytes[header..];
     let ports = match protocol {
@@ -133,7 +140,7 @@ pub(super) fn inet6(bytes: &[u8], nexthop: NexthopId) -> Step<Keyed> {
         let fragment: [u8; 4] = array(bytes, at).ok_or(DropReason::Misc)?;
         protocol = fragment[0];
         if u16::from_be_bytes([fragment[2], fragment[3]]) >> 3 != 0 {
-            return Ok(Keyed::LaterFragment);
+            return Ok(Keyed::LaterFragment(FlowKey::inet6(protocol, [0; 4], nexthop, source, destination)));
         }
         at += 8;
     }

@@ -127,7 +127,7 @@ impl Full<'_> {
     }
 
     /// Goes on behind the flow lookup.
-    fn resume(&mut self, pkt: &mut Pkt, resume: Resume) -> Stop {
+    pub(super) fn resume(&mut self, pkt: &mut Pkt, resume: Resume) -> Stop {
         match resume {
             Resume::Bridge => self.bridge_input(pkt),
             Resume::Route => self.route(pkt),

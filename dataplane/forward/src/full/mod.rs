@@ -7,10 +7,12 @@ mod bridging;
 mod compile;
 mod composite;
 mod deliver;
+mod ecmp;
 mod encap;
 mod fabric;
 mod flow;
 mod flow_key;
+mod fragments;
 mod guest;
 mod hold;
 mod host;
@@ -28,6 +30,7 @@ mod trap;
 mod tunnel;
 mod tunnel_in;
 
+pub(crate) use fragments::{Datagram, Fragments};
 pub(crate) use hold::HoldQueues;
 pub(crate) use ip::decrement_ttl;
 pub(crate) use pkt::{Kind, Pkt, Resume};
@@ -47,6 +50,7 @@ use crate::{HoldCounters, Now, Output};
 #[derive(Default)]
 pub(crate) struct Memory {
     pub(crate) held: HoldQueues,
+    pub(crate) fragments: Fragments,
     /// Identification of outer headers whose payload has none.
     pub(crate) ip_id: u16,
 }
@@ -92,7 +96,9 @@ impl Full<'_> {
             Stop::Send(vif) => self.out.push(vif, pkt.into_packet()),
             Stop::Replaced => self.pool.free(pkt.frame),
             Stop::Hold(flow, resume) => self.hold(pkt, flow, resume),
+            Stop::AwaitFirstFragment(datagram, resume) => self.await_first_fragment(pkt, datagram, resume),
         }
+        self.release_fragments();
     }
 
     pub(crate) fn drop(&mut self, pkt: Pkt, reason: DropReason) {

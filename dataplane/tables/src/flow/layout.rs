@@ -242,7 +242,6 @@ impl SharedFlow {
         self.index.store(index, Relaxed);
         self.bucket_index.store(bucket, Relaxed);
         self.next_index.store(next, Relaxed);
-        self.qos_id.store(u16::MAX, Relaxed);
         self.reverse.store(u32::MAX, Relaxed);
         self.mirror.store(u8::MAX, Relaxed);
         self.mirror2.store(u8::MAX, Relaxed);
