@@ -19,6 +19,9 @@ struct Arguments {
     /// MPLS over UDP and VXLAN with 10,000 flows and one route only.
     #[arg(long)]
     quick: bool,
+    /// Only rows whose name contains this; a name is like `encap vxlan 10000 1`.
+    #[arg(long, value_name = "TEXT")]
+    only: Option<String>,
     /// Runs of each row; the table has the median of their medians, and the least and the largest.
     #[arg(long, default_value_t = 5)]
     runs: usize,
@@ -33,7 +36,8 @@ fn main() -> anyhow::Result<()> {
     println!("Port to port on memory ports, one worker, 64-byte inner frames, policy on; TSC {rate:.3} GHz");
     print_heading();
     let mut lines = Vec::new();
-    for row in Row::all(arguments.quick) {
+    let only = arguments.only.unwrap_or_default();
+    for row in Row::all(arguments.quick).into_iter().filter(|row| row.to_string().contains(&only)) {
         let mut bench = Bench::new(&row)?;
         let runs = (0..arguments.runs).map(|_| bench.run(arguments.rounds)).collect::<anyhow::Result<Vec<_>>>()?;
         let line = Line::new(&row, &runs, rate);

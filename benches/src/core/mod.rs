@@ -8,6 +8,8 @@ mod run;
 pub use report::{Line, print_heading, write_json};
 pub use run::{Bench, Run};
 
+use std::fmt;
+
 use vr_types::TunnelKind;
 
 /// Into or out of a tunnel.
@@ -41,6 +43,12 @@ pub struct Row {
     pub flows: u32,
     /// Routes, or bridge entries for VXLAN, that they are spread over.
     pub routes: u32,
+}
+
+impl fmt::Display for Row {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {} {} {}", self.direction.name(), self.tunnel, self.flows, self.routes)
+    }
 }
 
 impl Row {

@@ -9,13 +9,13 @@ use super::{Row, Run};
 
 /// Least, middle and most of a figure over the runs.
 #[derive(Clone, Copy, Debug, Serialize)]
-pub struct Spread {
+pub(super) struct Spread {
     /// Least.
-    pub min: f64,
+    min: f64,
     /// Middle.
-    pub median: f64,
+    median: f64,
     /// Most.
-    pub max: f64,
+    max: f64,
 }
 
 impl Spread {
