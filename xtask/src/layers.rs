@@ -17,7 +17,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("vr-io", &["vr-frame", "vr-wire"]),
     ("steer-abi", &[]),
     ("steer-loader", &["steer-abi"]),
-    ("vr-observe", &["vr-tables"]),
+    ("vr-observe", &[]),
     ("vr-runtime", &["vr-forward", "vr-io"]),
     ("sandesh", &[]),
     ("vr-shim", &["sandesh", "vr-tables"]),

@@ -20,6 +20,7 @@
 compile_error!("the steering program is built for little-endian machines only");
 
 mod bpf;
+mod cleanup;
 mod device;
 mod error;
 mod heartbeat;
@@ -28,6 +29,7 @@ mod pins;
 mod steer;
 mod swallow;
 
+pub use cleanup::{detach_all, probe};
 pub use error::SteerError;
 pub use heartbeat::{Heartbeat, monotonic_ns};
 pub use object::OBJECT;

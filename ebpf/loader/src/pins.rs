@@ -31,6 +31,29 @@ const SYSTEM_BPFFS: &str = "/sys/fs/bpf";
 /// Where we mount one if there is none, as under `ip netns exec`, which hides the system's.
 const OWN_BPFFS: &str = "/run/vrouter-xdp/bpf";
 
+/// Our folder in a bpffs.
+pub(crate) const FOLDER: &str = "vrouter-xdp";
+
+/// Refuses instance names that are no names of folders.
+pub(crate) fn check_instance(instance: &str) -> Result<(), SteerError> {
+    let usable = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
+    if (1..=64).contains(&instance.len()) && instance.bytes().all(usable) {
+        return Ok(());
+    }
+    Err(SteerError::BadInstance(instance.to_owned()))
+}
+
+/// The device that a folder of [`Pins`] belongs to.
+pub(crate) fn device_of(folder: &str) -> String {
+    folder.replace("%2e", ".").replace("%25", "%")
+}
+
+/// Where there is a bpffs to look for pins.
+pub(crate) fn places(bpffs: Option<&Path>) -> Vec<PathBuf> {
+    let candidates = bpffs.map_or_else(|| vec![SYSTEM_BPFFS.as_ref(), OWN_BPFFS.as_ref()], |path| vec![path]);
+    candidates.into_iter().filter(|path: &&Path| is_bpffs(path)).map(Path::to_owned).collect()
+}
+
 /// The folder of one device of one instance: `<bpffs>/vrouter-xdp/<instance>/<device>`.
 #[derive(Debug)]
 pub(crate) struct Pins {
@@ -41,13 +64,10 @@ impl Pins {
     /// Finds or mounts a bpffs and makes the folder. `bpffs` is where to look; `None` looks at the system's
     /// place, then at ours.
     pub(crate) fn open(bpffs: Option<&Path>, instance: &str, interface: &str) -> Result<Self, SteerError> {
-        let usable = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
-        if !(1..=64).contains(&instance.len()) || !instance.bytes().all(usable) {
-            return Err(SteerError::BadInstance(instance.to_owned()));
-        }
+        check_instance(instance)?;
         // A bpffs reserves names with a dot.
         let device = interface.replace('%', "%25").replace('.', "%2e");
-        let folder = find_bpffs(bpffs)?.join("vrouter-xdp").join(instance).join(device);
+        let folder = find_bpffs(bpffs)?.join(FOLDER).join(instance).join(device);
         fs::create_dir_all(&folder).map_err(|error| pin_error(&folder, &error))?;
         Ok(Self { folder })
     }

@@ -259,7 +259,7 @@ fn already_there(error: &tc::TcError) -> bool {
 }
 
 /// Removes filters of our program, also those of a predecessor.
-fn remove_filters(interface: &str) -> Result<(), SteerError> {
+pub(crate) fn remove_filters(interface: &str) -> Result<(), SteerError> {
     match tc::qdisc_detach_program(interface, TcAttachType::Ingress, program::SWALLOW) {
         Err(tc::TcError::IoError(error)) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         Err(error) => Err(describe(interface, &error.into())),

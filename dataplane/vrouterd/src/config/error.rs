@@ -3,7 +3,7 @@ use std::path::{Path, PathBuf};
 
 /// Why a configuration is not usable.
 #[derive(Debug, thiserror::Error)]
-pub enum ConfigError {
+pub(crate) enum ConfigError {
     /// The file cannot be read.
     #[error("cannot read the configuration file {path}: {source}; name one with --config FILE")]
     Read {
@@ -45,6 +45,8 @@ impl ConfigError {
 
 /// The line, from 1 on, in which a key stands.
 pub(super) fn line_of(text: &str, key: &str) -> usize {
-    let has_key = |line: &str| line.trim_start().strip_prefix(key).is_some_and(|rest| rest.trim_start().starts_with('='));
+    let has_key = |line: &str| {
+        line.trim_start().strip_prefix(key).is_some_and(|rest| rest.trim_start().starts_with('='))
+    };
     text.lines().position(has_key).map_or(1, |line| line + 1)
 }

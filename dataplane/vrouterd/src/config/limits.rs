@@ -7,12 +7,12 @@ use serde::Deserialize;
 /// A number from `MIN` to `MAX`, `DEFAULT` without one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "i64")]
-pub struct Bounded<const MIN: u32, const MAX: u32, const DEFAULT: u32>(u32);
+pub(crate) struct Bounded<const MIN: u32, const MAX: u32, const DEFAULT: u32>(u32);
 
 impl<const MIN: u32, const MAX: u32, const DEFAULT: u32> Bounded<MIN, MAX, DEFAULT> {
     /// The number.
     #[must_use]
-    pub const fn get(self) -> u32 {
+    pub(crate) const fn get(self) -> u32 {
         self.0
     }
 }
@@ -38,12 +38,12 @@ impl<const MIN: u32, const MAX: u32, const DEFAULT: u32> TryFrom<i64> for Bounde
 /// Name of a network device.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
-pub struct DeviceName(String);
+pub(crate) struct DeviceName(String);
 
 impl DeviceName {
     /// The name.
     #[must_use]
-    pub fn as_str(&self) -> &str {
+    pub(crate) fn as_str(&self) -> &str {
         &self.0
     }
 }
@@ -56,19 +56,21 @@ impl TryFrom<String> for DeviceName {
         if fits && name.chars().all(|c| c.is_ascii_graphic() && !matches!(c, '/' | ':')) {
             return Ok(Self(name));
         }
-        Err(format!("`{name}` is no name of a network device: 1 to 15 printable characters without `/` and `:`"))
+        Err(format!(
+            "`{name}` is no name of a network device: 1 to 15 printable characters without `/` and `:`"
+        ))
     }
 }
 
 /// Name of this daemon among those of the host.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
-pub struct InstanceName(String);
+pub(crate) struct InstanceName(String);
 
 impl InstanceName {
     /// The name.
     #[must_use]
-    pub fn as_str(&self) -> &str {
+    pub(crate) fn as_str(&self) -> &str {
         &self.0
     }
 }
@@ -94,7 +96,7 @@ impl TryFrom<String> for InstanceName {
 /// An absolute path short enough for the sockets in it.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "PathBuf")]
-pub struct SocketDir(PathBuf);
+pub(crate) struct SocketDir(PathBuf);
 
 /// Longest path of a Unix socket in bytes, without its NUL (unix(7)).
 const SOCKET_PATH: usize = 107;
@@ -104,7 +106,7 @@ const LONGEST_NAME: &str = "/dpdk_netlink";
 impl SocketDir {
     /// The path.
     #[must_use]
-    pub fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.0
     }
 }

@@ -8,46 +8,46 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-pub use error::ConfigError;
-pub use limits::{Bounded, DeviceName, InstanceName, SocketDir};
-pub use sizes::{Buffers, TableSizes};
+pub(crate) use error::ConfigError;
+pub(crate) use limits::{Bounded, DeviceName, InstanceName, SocketDir};
+pub(crate) use sizes::{Buffers, TableSizes};
 
 /// Everything that can be configured. Each key has a default.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct Config {
+pub(crate) struct Config {
     /// Directory of the control socket, the agent's packet socket and the shared tables.
-    pub socket_dir: SocketDir,
+    pub(crate) socket_dir: SocketDir,
     /// Name of this daemon among those of the host; its eBPF programs are pinned under it.
-    pub instance: InstanceName,
+    pub(crate) instance: InstanceName,
     /// The underlay.
-    pub fabric: Fabric,
+    pub(crate) fabric: Fabric,
     /// The threads that forward.
-    pub workers: Workers,
+    pub(crate) workers: Workers,
     /// Sizes of the tables.
-    pub tables: TableSizes,
+    pub(crate) tables: TableSizes,
     /// Packet buffers.
-    pub buffers: Buffers,
+    pub(crate) buffers: Buffers,
     /// Messages.
-    pub log: Log,
+    pub(crate) log: Log,
 }
 
 /// The underlay.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct Fabric {
+pub(crate) struct Fabric {
     /// Network device; without it the name of the agent's fabric interface is taken.
-    pub device: Option<DeviceName>,
+    pub(crate) device: Option<DeviceName>,
     /// Who owns the address of the host.
-    pub host: HostMode,
+    pub(crate) host: HostMode,
     /// How packets of the device are received and sent.
-    pub backend: Backend,
+    pub(crate) backend: Backend,
 }
 
 /// Who owns the address of the host.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum HostMode {
+pub(crate) enum HostMode {
     /// The device: the kernel keeps its traffic.
     #[default]
     Nic,
@@ -58,34 +58,34 @@ pub enum HostMode {
 /// How packets of the fabric device are received and sent.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Backend {
-    /// `AF_XDP` by the faster implementation, `AF_PACKET` where the device cannot.
+pub(crate) enum Backend {
+    /// `AF_XDP` by the faster implementation.
     #[default]
     Auto,
     /// `AF_XDP` by the project's own rings.
     Ring,
     /// `AF_XDP` by the library xsk-rs.
     XskRs,
-    /// `AF_PACKET`.
+    /// `AF_PACKET`, for devices and kernels without `AF_XDP`.
     Packet,
 }
 
 /// The threads that forward.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct Workers {
+pub(crate) struct Workers {
     /// How many.
-    pub count: Bounded<1, 64, 1>,
+    pub(crate) count: Bounded<1, 64, 1>,
     /// CPUs that they are pinned to, in turn; those that do not exist are left out.
-    pub cpus: Vec<u16>,
+    pub(crate) cpus: Vec<u16>,
     /// What a worker without packets does.
-    pub polling: Polling,
+    pub(crate) polling: Polling,
 }
 
 /// What a worker without packets does.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Polling {
+pub(crate) enum Polling {
     /// Looks again at once, forever.
     Latency,
     /// Looks again for a moment, then sleeps.
@@ -98,16 +98,16 @@ pub enum Polling {
 /// Messages to standard error.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct Log {
+pub(crate) struct Log {
     /// The least important ones that are written.
-    pub level: Level,
+    pub(crate) level: Level,
 }
 
 /// Importance of a message.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 #[allow(missing_docs, reason = "the usual names")]
-pub enum Level {
+pub(crate) enum Level {
     Error,
     Warn,
     #[default]
@@ -116,12 +116,36 @@ pub enum Level {
     Trace,
 }
 
+impl From<Polling> for vr_runtime::Polling {
+    fn from(polling: Polling) -> Self {
+        match polling {
+            Polling::Latency => Self::Latency,
+            Polling::Balanced => Self::Balanced,
+            Polling::Power => Self::Power,
+        }
+    }
+}
+
+impl Level {
+    /// The word for it.
+    #[must_use]
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::Warn => "warn",
+            Self::Info => "info",
+            Self::Debug => "debug",
+            Self::Trace => "trace",
+        }
+    }
+}
+
 impl Config {
     /// Reads a file.
     ///
     /// # Errors
     /// [`ConfigError`], which names the file and, for what stands in it, the line.
-    pub fn read(path: &Path) -> Result<Self, ConfigError> {
+    pub(crate) fn read(path: &Path) -> Result<Self, ConfigError> {
         let text = std::fs::read_to_string(path)
             .map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
         Self::parse(path, &text)
@@ -131,7 +155,7 @@ impl Config {
     ///
     /// # Errors
     /// [`ConfigError`].
-    pub fn parse(path: &Path, text: &str) -> Result<Self, ConfigError> {
+    pub(crate) fn parse(path: &Path, text: &str) -> Result<Self, ConfigError> {
         let config: Self = toml::from_str(text).map_err(|error| ConfigError::parse(path, text, &error))?;
         if config.fabric.host == HostMode::Vhost0 {
             return Err(ConfigError::Unsupported {
@@ -145,7 +169,7 @@ impl Config {
 
     /// Directory of the sockets and shared tables.
     #[must_use]
-    pub fn socket_dir(&self) -> PathBuf {
+    pub(crate) fn socket_dir(&self) -> PathBuf {
         self.socket_dir.path().to_owned()
     }
 }

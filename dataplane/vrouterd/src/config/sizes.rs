@@ -10,29 +10,29 @@ use super::Bounded;
 /// Sizes of the tables; the agent asks for them and stays within.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct TableSizes {
+pub(crate) struct TableSizes {
     /// Interfaces.
-    pub interfaces: Bounded<8, 65_000, 4355>,
+    pub(crate) interfaces: Bounded<8, 65_000, 4355>,
     /// Nexthops.
-    pub nexthops: Bounded<16, 1_048_576, 524_288>,
+    pub(crate) nexthops: Bounded<16, 1_048_576, 524_288>,
     /// MPLS labels.
-    pub labels: Bounded<32, 1_048_576, 5120>,
+    pub(crate) labels: Bounded<32, 1_048_576, 5120>,
     /// VRFs.
-    pub vrfs: Bounded<2, 65_000, 4096>,
+    pub(crate) vrfs: Bounded<2, 65_000, 4096>,
     /// Flow entries in buckets, a multiple of four. One takes 256 bytes in the shared file.
-    pub flows: Bounded<1024, 67_108_864, 524_288>,
+    pub(crate) flows: Bounded<1024, 67_108_864, 524_288>,
     /// Flow entries besides; without it a fifth of `flows`, rounded up to 1,024.
-    pub flow_overflow: Option<Bounded<0, 16_777_216, 0>>,
+    pub(crate) flow_overflow: Option<Bounded<0, 16_777_216, 0>>,
     /// Bridge entries in buckets, a multiple of four. One takes 64 bytes in the shared file.
-    pub bridge: Bounded<1024, 16_777_216, 262_144>,
+    pub(crate) bridge: Bounded<1024, 16_777_216, 262_144>,
     /// Bridge entries besides; without it a fifth of `bridge`, rounded up to 1,024.
-    pub bridge_overflow: Option<Bounded<0, 4_194_304, 0>>,
+    pub(crate) bridge_overflow: Option<Bounded<0, 4_194_304, 0>>,
 }
 
 impl TableSizes {
     /// The sizes as the tables take them. Entries are rounded down to a multiple of four.
     #[must_use]
-    pub fn limits(&self) -> Limits {
+    pub(crate) fn limits(&self) -> Limits {
         Limits {
             interfaces: self.interfaces.get(),
             nexthops: self.nexthops.get(),
@@ -53,17 +53,17 @@ fn geometry(entries: u32, overflow: Option<u32>) -> Geometry {
 /// Packet buffers of one worker.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct Buffers {
+pub(crate) struct Buffers {
     /// Of 2 KiB.
-    pub packets: Bounded<1024, 1_048_576, 8192>,
+    pub(crate) packets: Bounded<1024, 1_048_576, 8192>,
     /// Of 66 KiB, for super-frames of pods.
-    pub super_frames: Bounded<16, 65_536, 256>,
+    pub(crate) super_frames: Bounded<16, 65_536, 256>,
 }
 
 impl Buffers {
     /// The sizes as the pools take them.
     #[must_use]
-    pub const fn sizes(&self) -> PoolSizes {
+    pub(crate) const fn sizes(&self) -> PoolSizes {
         PoolSizes { packets: self.packets.get(), supers: self.super_frames.get() }
     }
 }

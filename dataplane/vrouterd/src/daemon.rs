@@ -1,0 +1,79 @@
+//! The wiring, and the control loop.
+
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use vr_frame::PoolSet;
+use vr_runtime::{Workers, WorkersConfig};
+use vr_shim::{About, Server};
+use vr_tables::control::{Tables, TablesConfig};
+
+use crate::config::Config;
+use crate::exit::Failure;
+use crate::housekeeping::Housekeeping;
+use crate::lock::DirectoryLock;
+use crate::ports::{Fabrics, Factory};
+use crate::signals::Signals;
+use crate::status::{Source, StatusSocket};
+
+/// How long the control thread sleeps while nothing comes.
+const GLANCE: Duration = Duration::from_millis(200);
+/// How often the addresses of the fabric devices are looked at.
+const ADDRESSES: Duration = Duration::from_secs(1);
+
+/// Runs until a signal asks to end.
+pub(crate) fn run(config: &Config) -> Result<(), Failure> {
+    let signals = Signals::take()?;
+    let directory = config.socket_dir();
+    let _lock = DirectoryLock::take(&directory)?;
+    let workers = config.workers.count.get() as u8;
+    let mut tables = Tables::new(TablesConfig {
+        workers,
+        limits: config.tables.limits(),
+        directory: Some(directory.clone()),
+        ..TablesConfig::default()
+    })?;
+    let (pool_set, pools) = PoolSet::new(workers, config.buffers.sizes())?;
+    let fabrics = Fabrics::default();
+    let factory = Factory::new(config, pool_set, fabrics.clone());
+    let placement = WorkersConfig {
+        cpus: config.workers.cpus.iter().map(|cpu| usize::from(*cpu)).collect(),
+        polling: config.workers.polling.into(),
+    };
+    let mut workers = Workers::start(&tables, pools, &placement, factory)?;
+
+    let source = Source::new(config, workers.monitor(), fabrics.clone());
+    let socket = StatusSocket::bind(&directory, source).context("making the status socket")?;
+    let _housekeeping = Housekeeping::start(&tables, workers.monitor(), fabrics, socket)
+        .context("starting the housekeeping thread")?;
+
+    // The last step: whoever can connect is served.
+    let mut server = Server::bind(&directory, About::version(env!("CARGO_PKG_VERSION")))?;
+    tracing::info!(directory = %directory.display(), "serving");
+    control_loop(&mut server, &mut tables, &mut workers, &signals)?;
+    Ok(())
+}
+
+fn control_loop(
+    server: &mut Server,
+    tables: &mut Tables,
+    workers: &mut Workers<Factory>,
+    signals: &Signals,
+) -> anyhow::Result<()> {
+    let mut looked = Instant::now();
+    loop {
+        let polled =
+            server.poll(tables, workers, GLANCE, Some(signals.fd())).context("waiting for requests")?;
+        if polled.woken
+            && let Some(signal) = signals.received()
+        {
+            tracing::info!(signal, "ending");
+            return Ok(());
+        }
+        tables.housekeep();
+        if looked.elapsed() >= ADDRESSES {
+            looked = Instant::now();
+            workers.factory().refresh();
+        }
+    }
+}

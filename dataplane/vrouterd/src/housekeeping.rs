@@ -1,0 +1,80 @@
+//! The thread beside the control thread: the sign of life for the kernel's side, counters that others map, and the
+//! status socket.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use vr_runtime::Monitor;
+use vr_tables::bridge::BridgeTable;
+use vr_tables::control::Tables;
+use vr_tables::flow::FlowTable;
+
+use crate::ports::Fabrics;
+use crate::status::StatusSocket;
+
+/// Entries touched by traffic are fresh within this time, with room to spare to what is promised, 100 ms.
+const ROUND: Duration = Duration::from_millis(50);
+
+/// The running thread. Ends it when it is dropped.
+pub(crate) struct Housekeeping {
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+struct Rounds {
+    flows: Arc<FlowTable>,
+    bridge: Arc<BridgeTable>,
+    monitor: Monitor,
+    fabrics: Fabrics,
+    socket: StatusSocket,
+}
+
+impl Housekeeping {
+    /// Starts it.
+    pub(crate) fn start(
+        tables: &Tables,
+        monitor: Monitor,
+        fabrics: Fabrics,
+        socket: StatusSocket,
+    ) -> io::Result<Self> {
+        let rounds = Rounds {
+            flows: Arc::clone(tables.flow_table()),
+            bridge: Arc::clone(tables.bridge_table()),
+            monitor,
+            fabrics,
+            socket,
+        };
+        let stop = Arc::new(AtomicBool::new(false));
+        let seen = Arc::clone(&stop);
+        let thread = std::thread::Builder::new().name("housekeeping".to_owned()).spawn(move || {
+            while !seen.load(Ordering::Relaxed) {
+                rounds.run();
+            }
+        })?;
+        Ok(Self { stop, thread: Some(thread) })
+    }
+}
+
+impl Rounds {
+    fn run(&self) {
+        self.fabrics.beat(self.monitor.heartbeat());
+        let flows = self.flows.fold();
+        let bridge = self.bridge.fold();
+        tracing::trace!(flows, bridge, "entries looked at");
+        // Waits for the rest of the round.
+        self.socket.serve(ROUND);
+    }
+}
+
+impl Drop for Housekeeping {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            // A panic of the thread has been printed already.
+            let _ = thread.join();
+        }
+    }
+}

@@ -1,0 +1,117 @@
+//! The underlay: `AF_XDP` behind the steering program, or `AF_PACKET`.
+
+use steer_loader::{AttachMode, Steer, SteerOptions};
+use vr_io::afxdp::{self, AfXdpConfig, XdpHook, XskBackend};
+use vr_io::{PacketConfig, PacketFilter, PacketPort, netdev};
+use vr_runtime::{Opened, Queue};
+use vr_tables::vif::Vif;
+use vr_types::Mac;
+
+use super::Factory;
+use super::error::OpenError;
+use crate::config::Backend;
+
+/// Bytes of an Ethernet header, which the MTU of an interface includes.
+const ETHERNET: u32 = 14;
+/// Sizes of rings: more is not faster, fewer overflow when a worker is late.
+const RINGS: std::ops::RangeInclusive<u32> = 64..=2048;
+
+/// What `vhost0` takes over from the fabric device.
+#[derive(Clone, Copy)]
+pub(super) struct FabricDevice {
+    pub(super) mac: Mac,
+    pub(super) mtu: u32,
+}
+
+impl Factory {
+    pub(super) fn open_fabric(&mut self, vif: &Vif) -> Result<Opened, OpenError> {
+        let configured = self.fabric.device.as_ref().map(|device| device.as_str().to_owned());
+        let device = configured.unwrap_or_else(|| vif.details.name.clone());
+        let (mac, mtu) = (netdev::mac(&device)?, netdev::mtu(&device)?);
+        self.fabric_device = Some(FabricDevice { mac, mtu });
+        let queues = match self.fabric.backend {
+            Backend::Packet => open_packet(&device)?,
+            Backend::Auto | Backend::Ring => self.open_steered(vif, &device, XskBackend::Ring)?,
+            Backend::XskRs => self.open_steered(vif, &device, XskBackend::XskRs)?,
+        };
+        Ok(Opened { queues, mtu: Some(mtu + ETHERNET) })
+    }
+
+    /// One `AF_XDP` socket for each receive queue. What resolves addresses goes to the kernel, and a copy comes by
+    /// another socket, for the agent.
+    fn open_steered(
+        &mut self,
+        vif: &Vif,
+        device: &str,
+        backend: XskBackend,
+    ) -> Result<Vec<Queue>, OpenError> {
+        let options = SteerOptions { instance: self.instance.clone(), ..SteerOptions::default() };
+        let mut steer = Steer::attach(device, &options)?;
+        match self.open_queues(device, backend, &mut steer) {
+            Ok(queues) => {
+                self.fabrics.add(vif.id, device, steer);
+                Ok(queues)
+            }
+            Err(error) => {
+                // Nobody would serve what it steers.
+                if let Err(error) = steer.detach() {
+                    tracing::warn!(device, %error, "the steering program stays on the device");
+                }
+                Err(error)
+            }
+        }
+    }
+
+    fn open_queues(
+        &self,
+        device: &str,
+        backend: XskBackend,
+        steer: &mut Steer,
+    ) -> Result<Vec<Queue>, OpenError> {
+        let attachment = steer.attachment();
+        let hook = match attachment.mode {
+            AttachMode::Native => XdpHook::Native,
+            AttachMode::Generic => XdpHook::Generic { reason: attachment.reason.clone() },
+        };
+        let count = netdev::queues(device)?.receive.max(1);
+        let ring = self.ring_size(count);
+        let mut queues = Vec::new();
+        for number in 0..count {
+            let config =
+                AfXdpConfig { backend, hook: hook.clone(), ring, ..AfXdpConfig::new(device, number) };
+            let port = afxdp::open(&config, self.pools.arena())?;
+            steer.set_socket(number, port.socket())?;
+            steer.set_queue(number, number, 1)?;
+            let detail = port.report().to_string();
+            queues.push(Queue { detail, ..Queue::new(port) });
+        }
+        let neighbours = PacketConfig {
+            promiscuous: false,
+            filter: PacketFilter::Neighbours,
+            buffer: 256 << 10,
+            ..PacketConfig::new(device)
+        };
+        for port in PacketPort::open(&neighbours)? {
+            let detail = "copies of ARP and neighbour discovery".to_owned();
+            queues.push(Queue { sends: false, detail, ..Queue::new(Box::new(port)) });
+        }
+        Ok(queues)
+    }
+
+    /// As many buffers lie ready in each receiving ring; all of them together take a quarter of what there is.
+    fn ring_size(&self, queues: u32) -> u32 {
+        let per_worker = queues.div_ceil(self.workers.max(1));
+        let share = (self.buffers / 4 / per_worker).clamp(*RINGS.start(), *RINGS.end());
+        1 << share.ilog2()
+    }
+}
+
+/// Tunnels and what resolves addresses, as copies. The kernel handles the same packets: it has nobody who listens on
+/// these ports, and tells the senders so.
+fn open_packet(device: &str) -> Result<Vec<Queue>, OpenError> {
+    let config =
+        PacketConfig { promiscuous: false, filter: PacketFilter::Tunnels, ..PacketConfig::new(device) };
+    let detail = "the configuration chooses AF_PACKET".to_owned();
+    let queue = |port| Queue { detail: detail.clone(), ..Queue::new(Box::new(port)) };
+    Ok(PacketPort::open(&config)?.into_iter().map(queue).collect())
+}

@@ -1,0 +1,19 @@
+//! Pods: the host end of a veth, or a TAP that somebody else has made.
+
+use vr_io::{PacketConfig, PacketPort, netdev};
+use vr_runtime::{Opened, Queue};
+use vr_types::VifId;
+
+use super::error::OpenError;
+use super::pods::Pods;
+use super::single;
+
+/// Opens a device that is there. Checksum and segmentation state goes along in both directions.
+pub(super) fn open(vif: VifId, device: &str, pods: &mut Pods) -> Result<Opened, OpenError> {
+    // The kernel's own router solicitations would go to the pod.
+    netdev::set_ipv6_autoconfiguration(device, false)?;
+    netdev::set_up(device, true)?;
+    let ports = PacketPort::open(&PacketConfig::new(device))?;
+    pods.guard(vif, device)?;
+    Ok(ports.into_iter().next().map_or_else(Opened::default, |port| single(Queue::new(Box::new(port)))))
+}

@@ -1,0 +1,100 @@
+//! How interfaces get their ports: by type, transport and what device there is (control.md 4.3).
+
+mod endpoints;
+mod error;
+mod fabric;
+mod fabrics;
+mod guest;
+mod host;
+mod pods;
+
+use std::path::PathBuf;
+
+use vr_frame::PoolSet;
+use vr_io::Pkt0Port;
+use vr_runtime::{Opened, PortFactory, Queue};
+use vr_tables::control::AttachError;
+use vr_tables::vif::{Vif, VifKind};
+use vr_types::VifId;
+
+use crate::config::{Config, Fabric};
+
+pub(crate) use fabrics::Fabrics;
+
+use error::OpenError;
+use fabric::FabricDevice;
+
+/// Opens the ports of this daemon.
+pub(crate) struct Factory {
+    directory: PathBuf,
+    instance: String,
+    fabric: Fabric,
+    /// Rings of one fabric queue may keep so many buffers.
+    buffers: u32,
+    pools: PoolSet,
+    fabrics: Fabrics,
+    pods: pods::Pods,
+    /// The fabric device that was opened last.
+    fabric_device: Option<FabricDevice>,
+    workers: u32,
+}
+
+impl Factory {
+    pub(crate) fn new(config: &Config, pools: PoolSet, fabrics: Fabrics) -> Self {
+        Self {
+            directory: config.socket_dir(),
+            instance: config.instance.as_str().to_owned(),
+            fabric: config.fabric.clone(),
+            buffers: config.buffers.sizes().packets,
+            pools,
+            fabrics,
+            pods: pods::Pods::new(config.instance.as_str()),
+            fabric_device: None,
+            workers: config.workers.count.get(),
+        }
+    }
+
+    /// Follows what has changed outside: addresses of fabric devices, pods that are gone. To be called now and then.
+    pub(crate) fn refresh(&mut self) {
+        self.fabrics.refresh();
+        self.pods.sweep();
+    }
+
+    fn open_agent(&self) -> Result<Opened, OpenError> {
+        Ok(single(Queue::new(Box::new(Pkt0Port::open(&self.directory)?))))
+    }
+}
+
+impl PortFactory for Factory {
+    fn open(&mut self, vif: &Vif) -> Result<Opened, AttachError> {
+        let opened = match vif.kind {
+            VifKind::Physical => self.open_fabric(vif),
+            VifKind::Host => self.open_vhost0(vif),
+            VifKind::Agent => self.open_agent(),
+            VifKind::Gateway | VifKind::XenLinkLocal => host::open_tap(&vif.details.name),
+            VifKind::Virtual => guest::open(vif.id, &vif.details.name, &mut self.pods),
+            VifKind::VirtualVlan => Ok(Opened::default()),
+            VifKind::Stats | VifKind::Vlan | VifKind::Monitoring => return Err(AttachError::Unsupported),
+        };
+        let opened = opened.map_err(|error| {
+            tracing::error!(vif = %vif.id, name = vif.details.name, %error, "no port");
+            AttachError::from(error)
+        })?;
+        for queue in &opened.queues {
+            let (kind, detail) = (queue.port.kind(), &queue.detail);
+            tracing::info!(vif = %vif.id, name = vif.details.name, %kind, detail, "port opened");
+        }
+        Ok(opened)
+    }
+
+    fn closed(&mut self, vif: VifId) {
+        self.fabrics.remove(vif);
+        self.pods.park(vif);
+        tracing::info!(%vif, "port closed");
+    }
+}
+
+/// One queue, and nothing known of its MTU.
+fn single(queue: Queue) -> Opened {
+    Opened { queues: vec![queue], mtu: None }
+}

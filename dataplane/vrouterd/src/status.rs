@@ -1,0 +1,136 @@
+//! The socket that gives a report to whoever connects (`vr_observe`).
+
+use std::io::{self, Write};
+use std::os::fd::AsFd;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use vr_observe::{Port, Report, SOCKET, Worker};
+use vr_runtime::{Monitor, PortEntry, WorkerFigures};
+
+use crate::config::Config;
+use crate::ports::Fabrics;
+
+/// A reader that takes nothing for so long is left alone.
+const PATIENCE: Duration = Duration::from_millis(20);
+
+/// Where the figures come from.
+pub(crate) struct Source {
+    instance: String,
+    started: Instant,
+    monitor: Monitor,
+    fabrics: Fabrics,
+}
+
+impl Source {
+    pub(crate) fn new(config: &Config, monitor: Monitor, fabrics: Fabrics) -> Self {
+        let instance = config.instance.as_str().to_owned();
+        Self { instance, started: Instant::now(), monitor, fabrics }
+    }
+
+    fn report(&self) -> Report {
+        Report {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            instance: self.instance.clone(),
+            uptime: self.started.elapsed().as_secs(),
+            workers: self.monitor.workers().iter().map(worker).collect(),
+            ports: self.monitor.ports().iter().map(port).collect(),
+            steering: self.fabrics.report(),
+        }
+    }
+}
+
+fn worker(figures: &WorkerFigures) -> Worker {
+    Worker {
+        packets: figures.packets,
+        busy_passes: figures.busy_passes,
+        idle_passes: figures.idle_passes,
+        sleeps: figures.sleeps,
+        busy_ns: figures.busy_ns,
+        idle_ns: figures.idle_ns,
+        asleep_ns: figures.asleep_ns,
+        looks: figures.looks,
+        handed_off: figures.handed_off,
+        handoff_full: figures.handoff_full,
+    }
+}
+
+fn port(entry: &PortEntry) -> Port {
+    let figures = entry.counters.figures();
+    Port {
+        vif: entry.vif.0,
+        name: entry.name.clone(),
+        kind: entry.kind.name().to_owned(),
+        worker: entry.worker.0,
+        detail: entry.detail.clone(),
+        rx_packets: figures.rx_packets,
+        rx_bytes: figures.rx_bytes,
+        rx_dropped: figures.rx_dropped(),
+        rx_syscalls: figures.rx_syscalls,
+        tx_packets: figures.tx_packets,
+        tx_bytes: figures.tx_bytes,
+        tx_dropped: figures.tx_dropped(),
+        tx_syscalls: figures.tx_syscalls,
+    }
+}
+
+/// The listening socket. Removes its file when it is dropped.
+pub(crate) struct StatusSocket {
+    listener: UnixListener,
+    path: PathBuf,
+    source: Source,
+}
+
+impl StatusSocket {
+    /// Listens in `directory`, which this daemon has for itself: what is there of that name is a dead one's.
+    pub(crate) fn bind(directory: &Path, source: Source) -> io::Result<Self> {
+        let path = directory.join(SOCKET);
+        match std::fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        let listener = UnixListener::bind(&path)?;
+        listener.set_nonblocking(true)?;
+        Ok(Self { listener, path, source })
+    }
+
+    /// Answers who connects within `time`.
+    pub(crate) fn serve(&self, time: Duration) {
+        let end = Instant::now() + time;
+        loop {
+            let left = end.saturating_duration_since(Instant::now());
+            let mut fds = [PollFd::new(self.listener.as_fd(), PollFlags::POLLIN)];
+            let millis = left.as_millis().min(u128::from(u16::MAX)) as u16;
+            if !matches!(poll(&mut fds, PollTimeout::from(millis)), Ok(1)) {
+                return;
+            }
+            match self.listener.accept() {
+                Ok((stream, _)) => {
+                    if let Err(error) = self.answer(stream) {
+                        tracing::debug!(%error, "a reader of the report has gone");
+                    }
+                }
+                Err(error) => return tracing::debug!(%error, "a reader of the report is lost"),
+            }
+            if left.is_zero() {
+                return;
+            }
+        }
+    }
+
+    fn answer(&self, mut stream: UnixStream) -> io::Result<()> {
+        let text = serde_json::to_string(&self.source.report())?;
+        stream.set_nonblocking(false)?;
+        stream.set_write_timeout(Some(PATIENCE))?;
+        stream.write_all(text.as_bytes())
+    }
+}
+
+impl Drop for StatusSocket {
+    fn drop(&mut self) {
+        // Already gone is as good.
+        let _ = std::fs::remove_file(&self.path);
+    }
+}
