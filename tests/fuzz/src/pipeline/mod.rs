@@ -1,0 +1,225 @@
+//! Drives the whole pipeline: packets from every interface with any metadata, and meanwhile an agent that
+//! decides about flows and changes tables.
+
+mod events;
+mod node;
+
+use vr_forward::{Forwarder, Now, Output, Shared, make_plain};
+use vr_frame::{Batch, FramePool, Packet, PoolSet, PoolSizes, leaked_frames};
+use vr_tables::control::{AttachError, Datapath, Limits, Tables, TablesConfig};
+use vr_tables::geometry::Geometry;
+use vr_tables::vif::Vif;
+use vr_types::{FlowIndex, VifId, WorkerId};
+use vr_wire::ipv4::{self, Ipv4};
+
+use events::{Event, Events, Frames};
+
+const POOL: PoolSizes = PoolSizes { packets: 2048, supers: 8 };
+/// Events of one input.
+const MOST_EVENTS: usize = 64;
+/// Most copies, traps, mirrored copies and fragments that one packet of a usual size may become.
+const MOST_OUTPUTS: usize = 64;
+/// The longest frame that the underlay takes.
+const UNDERLAY: usize = 1514;
+
+/// Gives the events that `data` describes to a node.
+///
+/// # Panics
+///
+/// If a frame gets lost, or what is to be sent is not what the interface can take.
+pub fn pipeline(data: &[u8]) {
+    let leaked = leaked_frames();
+    let mut node = Node::new();
+    for event in Events::new(data).take(MOST_EVENTS) {
+        node.handle(event);
+    }
+    node.close();
+    assert_eq!(leaked_frames(), leaked);
+}
+
+/// Remembers what the workers would be told.
+#[derive(Default)]
+struct Changes(Vec<FlowIndex>);
+
+impl Datapath for Changes {
+    fn attach(&mut self, _: &Vif) -> Result<Option<u32>, AttachError> {
+        Ok(None)
+    }
+
+    fn detach(&mut self, _: VifId) {}
+
+    fn flow_changed(&mut self, flow: FlowIndex) {
+        self.0.push(flow);
+    }
+
+    fn settle(&mut self) {}
+}
+
+struct Node {
+    tables: Tables,
+    changes: Changes,
+    forwarder: Forwarder,
+    pool: FramePool,
+    out: Output,
+    now: Now,
+    /// Flows that the agent was told about, with their generations.
+    waiting: Vec<(FlowIndex, u8)>,
+    /// The last frame that was sent.
+    last: Vec<u8>,
+}
+
+impl Node {
+    fn new() -> Self {
+        let small = Geometry { entries: 256, overflow: 64 };
+        let limits = Limits {
+            interfaces: 16,
+            nexthops: 64,
+            labels: 64,
+            vrfs: 8,
+            mirrors: 4,
+            qos_maps: 4,
+            forwarding_classes: 4,
+            flows: small,
+            bridge: small,
+        };
+        let config = TablesConfig { limits, ..TablesConfig::default() };
+        let mut tables = Tables::new(config).expect("memory for small tables");
+        let mut changes = Changes::default();
+        node::program(&mut tables, &mut changes).expect("the node can be programmed");
+        assert!(node::add_flows(&mut tables, &mut changes), "flows can be added");
+        changes.0.clear();
+        tables.publish();
+        let forwarder = Forwarder::new(Shared {
+            worker: WorkerId(0),
+            tables: tables.reader(),
+            bridge: tables.bridge_table().clone(),
+            flows: tables.flow_table().clone(),
+            grace: tables.grace().clone(),
+            stats: tables.worker_stats()[0].clone(),
+            holds: tables.holds().clone(),
+        });
+        let (_, mut pools) = PoolSet::new(1, POOL).expect("memory for a few frames");
+        Self {
+            tables,
+            changes,
+            forwarder,
+            pool: pools.pop().expect("a pool"),
+            out: Output::new(),
+            now: Now(1_000_000_000),
+            waiting: Vec::new(),
+            last: Vec::new(),
+        }
+    }
+
+    fn handle(&mut self, event: Event) {
+        match event {
+            Event::Frames(frames) => {
+                let is_usual = !frames.offload.is_super_frame() && frames.bytes.len() <= UNDERLAY;
+                let most = if is_usual { frames.count * MOST_OUTPUTS } else { usize::MAX };
+                self.receive(&frames, most);
+            }
+            Event::Echo { to, turned } => {
+                let mut bytes = std::mem::take(&mut self.last);
+                if turned {
+                    events::turn(&mut bytes);
+                }
+                self.receive(&Frames::plain(to, bytes), usize::MAX);
+            }
+            Event::Decide { waiting, decision } => self.decide(waiting, decision),
+            Event::Time { milliseconds, tick } => {
+                self.now.0 += milliseconds * 1_000_000;
+                if tick {
+                    self.forwarder.tick(self.now, &mut self.pool, &mut self.out);
+                }
+                self.tables.housekeep();
+            }
+            Event::Change(change) => {
+                events::change(&mut self.tables, &mut self.changes, change);
+                self.tell_worker();
+            }
+        }
+        self.send(false);
+    }
+
+    fn receive(&mut self, frames: &Frames, most: usize) {
+        let mut batch = Batch::new();
+        for _ in 0..frames.count {
+            let Some(frame) = self.pool.copy_of(&frames.bytes) else { break };
+            let full = batch.push(Packet { frame, offload: frames.offload });
+            assert!(full.is_ok(), "a batch has room for all frames of an event");
+        }
+        self.forwarder.process(frames.from, &mut batch, self.now, &mut self.pool, &mut self.out);
+        assert!(batch.is_empty());
+        assert!(self.out.len() <= most, "{} packets to send", self.out.len());
+        let from_guest = matches!(frames.from, node::GUEST_A | node::GUEST_B);
+        let is_ip = matches!(frames.bytes.get(12..14), Some([0x08, 0x00] | [0x86, 0xdd]));
+        let is_group = frames.bytes.first().is_some_and(|first| first & 1 != 0);
+        self.send(from_guest && is_ip && !is_group);
+    }
+
+    /// The agent decides about a flow that it was told about.
+    fn decide(&mut self, waiting: u8, decision: u8) {
+        if self.waiting.is_empty() {
+            return;
+        }
+        let (flow, generation) = self.waiting.swap_remove(usize::from(waiting) % self.waiting.len());
+        events::decide(&mut self.tables, &mut self.changes, flow, generation, decision);
+        self.tell_worker();
+    }
+
+    fn tell_worker(&mut self) {
+        self.tables.publish();
+        for flow in std::mem::take(&mut self.changes.0) {
+            self.forwarder.release_held(flow, self.now, &mut self.pool, &mut self.out);
+        }
+    }
+
+    /// Checks and frees what is to be sent; `of_guest` if all of it comes of unicast IP packets of a
+    /// guest, just received.
+    fn send(&mut self, of_guest: bool) {
+        let mut finished = Vec::new();
+        for (to, packet) in self.out.drain() {
+            assert!(self.tables.snapshot().vif(to).is_some(), "an interface that is not there");
+            if to == node::AGENT {
+                assert!(packet.offload.is_plain() && packet.frame.len() <= 9060);
+                self.waiting.extend(events::flow_of_trap(packet.frame.bytes()));
+            }
+            if to == node::FABRIC && of_guest {
+                check_tunnelled(&packet);
+            }
+            self.last.clear();
+            self.last.extend_from_slice(packet.frame.bytes());
+            // Not every packet can be finished: its metadata may be wrong.
+            let _ = make_plain(packet, &mut self.pool, &mut finished);
+            for packet in finished.drain(..) {
+                assert!(packet.offload.is_plain());
+                self.pool.free(packet.frame);
+            }
+        }
+    }
+
+    /// All frames are there again once the forwarder has given back those that it held.
+    fn close(mut self) {
+        self.forwarder.close(&mut self.pool);
+        assert_eq!(self.pool.available(), POOL.packets as usize);
+        let supers: Vec<_> = std::iter::from_fn(|| self.pool.super_frame()).collect();
+        assert_eq!(supers.len(), POOL.supers as usize);
+        for frame in supers {
+            self.pool.free(frame);
+        }
+    }
+}
+
+/// A unicast IP packet of a guest in a tunnel is finished, has outer headers that are right, and fits.
+fn check_tunnelled(sent: &Packet) {
+    let frame = sent.frame.bytes();
+    let Some(packet) = frame.get(14..) else { return };
+    let Ok(header) = Ipv4::new_checked(packet) else { return };
+    if ![node::PEER, node::PEER_2].contains(&header.destination()) {
+        return;
+    }
+    assert!(sent.offload.is_plain());
+    assert!(frame.len() <= UNDERLAY, "{} bytes", frame.len());
+    assert_eq!(usize::from(header.total_len()), packet.len());
+    assert_eq!(ipv4::checksum_is_valid(packet), Ok(true));
+}
