@@ -24,14 +24,14 @@ impl InnerHash {
         Self(mixed ^ mixed >> 29)
     }
 
-    /// The hash of an IPv4 packet: both addresses as one word, then what [`flow_word`](Self::flow_word) makes.
+    /// The hash of an IPv4 packet: both addresses as one word, then one of ports and protocol.
     #[inline(always)]
     #[must_use]
     pub const fn ipv4(addresses: u64, ports: u32, protocol: u8) -> u32 {
         Self::new().word(addresses).flow_word(ports, protocol).finish()
     }
 
-    /// The hash of an IPv6 packet: the words of both addresses, then what [`flow_word`](Self::flow_word) makes.
+    /// The hash of an IPv6 packet: the words of both addresses, then one of ports and protocol.
     #[inline(always)]
     #[must_use]
     pub const fn ipv6(addresses: [u64; 4], ports: u32, protocol: u8) -> u32 {
