@@ -101,12 +101,15 @@ fn u32s<const N: usize>(values: [u32; N]) -> Vec<u8> {
 }
 
 fn bpf(command: i64, parts: &[&[u8]]) -> io::Result<OwnedFd> {
-    Ok(unsafe { OwnedFd::from_raw_fd(raw(command, parts)?) })
+    let fd = raw(command, parts)?;
+    // SAFETY: the descriptor was just made and nobody else owns it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
 fn raw(command: i64, parts: &[&[u8]]) -> io::Result<i32> {
     let mut attributes = parts.concat();
     attributes.resize(128, 0);
+    // SAFETY: the attributes outlive the call, and so does what their addresses point to.
     let result = unsafe { libc::syscall(libc::SYS_bpf, command, attributes.as_ptr(), attributes.len()) };
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result as i32) }
 }

@@ -3,19 +3,33 @@
 /// For local experiments (IEEE 802): the kernel has nothing to do with it.
 const ETHERTYPE: [u8; 2] = [0x88, 0xb5];
 
+/// Numbers without a pattern, the same in every run (xorshift64).
+pub struct Random(u64);
+
+impl Random {
+    pub fn new(seed: u64) -> Self {
+        Self(seed ^ 0x9e37_79b9_7f4a_7c15)
+    }
+
+    pub fn below(&mut self, end: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        (self.0 >> 8) % end
+    }
+
+    pub fn bytes(&mut self, count: usize) -> Vec<u8> {
+        (0..count).map(|_| self.below(256) as u8).collect()
+    }
+}
+
 /// A frame of `len` bytes, different for every `number`.
 pub fn frame(number: usize, len: usize) -> Vec<u8> {
     assert!(len >= 22, "there has to be room for the headers and the number");
     let mut frame = vec![0x02, 0, 0, 0, 0, 1, 0x02, 0, 0, 0, 0, 2];
     frame.extend(ETHERTYPE);
     frame.extend((number as u64).to_be_bytes());
-    let mut random = number as u64 ^ 0x9e37_79b9_7f4a_7c15;
-    while frame.len() < len {
-        random ^= random << 13;
-        random ^= random >> 7;
-        random ^= random << 17;
-        frame.push(random as u8);
-    }
+    frame.extend(Random::new(number as u64).bytes(len - frame.len()));
     frame
 }
 

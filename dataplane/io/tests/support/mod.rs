@@ -4,6 +4,13 @@
     unreachable_pub,
     reason = "every test file compiles the whole module and uses a part of it"
 )]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    missing_docs,
+    reason = "a test fails by a panic, and is read with its support"
+)]
 
 pub mod bpf;
 pub mod frames;

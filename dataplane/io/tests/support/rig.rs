@@ -6,7 +6,7 @@ use std::os::unix::net::UnixDatagram;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use pcap_file::pcap::{PcapPacket, PcapReader, PcapWriter};
+use pcap_file::pcap::{PcapHeader, PcapPacket, PcapReader, PcapWriter};
 use tempfile::TempDir;
 use vr_frame::{Batch, FramePool, Packet, PoolSet, PoolSizes};
 use vr_io::afxdp::{self, AfXdpConfig, Rung, XdpHook, XskBackend};
@@ -111,13 +111,7 @@ impl Rig {
 
     /// Whether nothing of ours is there. The first call gives the kernel buffers to receive into.
     pub fn receive_nothing(&mut self) -> bool {
-        let mut batch = Batch::new();
-        self.port.receive(&mut self.pool, &mut batch);
-        let ours = batch.iter().filter(|packet| super::frames::is_ours(packet.frame.bytes())).count();
-        for packet in batch.drain() {
-            self.pool.free(packet.frame);
-        }
-        ours == 0
+        receive_now(&mut *self.port, &mut self.pool).is_empty()
     }
 
     /// Transmits frames, in batches as large as they may be.
@@ -161,22 +155,30 @@ pub fn xdp(
 /// Receives until `count` frames of ours are there or nothing comes for a while.
 pub fn receive(port: &mut dyn Port, pool: &mut FramePool, count: usize) -> Vec<Vec<u8>> {
     let mut got = Vec::new();
-    let mut batch = Batch::new();
     let mut last = Instant::now();
     while got.len() < count && last.elapsed() < Duration::from_secs(3) {
-        port.receive(pool, &mut batch);
+        let now = receive_now(port, pool);
         port.flush(pool);
-        if batch.is_empty() {
+        if now.is_empty() {
             std::thread::sleep(Duration::from_micros(100));
         } else {
             last = Instant::now();
         }
-        for packet in batch.drain() {
-            if super::frames::is_ours(packet.frame.bytes()) {
-                got.push(packet.frame.bytes().to_vec());
-            }
-            pool.free(packet.frame);
+        got.extend(now);
+    }
+    got
+}
+
+/// Receives once; returns the frames that are ours.
+pub fn receive_now(port: &mut dyn Port, pool: &mut FramePool) -> Vec<Vec<u8>> {
+    let mut batch = Batch::new();
+    port.receive(pool, &mut batch);
+    let mut got = Vec::new();
+    for packet in batch.drain() {
+        if super::frames::is_ours(packet.frame.bytes()) {
+            got.push(packet.frame.bytes().to_vec());
         }
+        pool.free(packet.frame);
     }
     got
 }
@@ -237,7 +239,8 @@ struct FilePeer {
 fn files(coming: &[Vec<u8>]) -> (PcapPort, FilePeer) {
     let directory = TempDir::with_prefix("vrx-io-").unwrap();
     let (input, output) = (directory.path().join("in.pcap"), directory.path().join("out.pcap"));
-    let mut writer = PcapWriter::new(fs::File::create(&input).unwrap()).unwrap();
+    let header = PcapHeader { snaplen: 1 << 18, ..PcapHeader::default() };
+    let mut writer = PcapWriter::with_header(fs::File::create(&input).unwrap(), header).unwrap();
     for frame in coming {
         writer.write_packet(&PcapPacket::new(Duration::ZERO, frame.len() as u32, frame)).unwrap();
     }
