@@ -70,7 +70,6 @@ struct Node {
 
 impl Node {
     fn new() -> Self {
-        let small = Geometry { entries: 256, overflow: 64 };
         let limits = Limits {
             interfaces: 16,
             nexthops: 64,
@@ -79,8 +78,8 @@ impl Node {
             mirrors: 4,
             qos_maps: 4,
             forwarding_classes: 4,
-            flows: small,
-            bridge: small,
+            flows: Geometry { entries: 32, overflow: 16 },
+            bridge: Geometry { entries: 64, overflow: 16 },
         };
         let config = TablesConfig { limits, ..TablesConfig::default() };
         let mut tables = Tables::new(config).expect("memory for small tables");
