@@ -81,6 +81,8 @@ counters! {
     tx_no_buffer,
     /// Dropped: nobody is at the other side, or the kernel refused the frame for another reason.
     tx_errors,
+    /// System calls to send that failed for another reason than that there was no room; the frames still wait.
+    tx_failed_calls,
 }
 
 impl PortFigures {

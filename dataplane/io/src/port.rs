@@ -25,7 +25,8 @@ pub trait Port: Send {
     fn transmit(&mut self, pool: &mut FramePool, batch: &mut Batch);
 
     /// Makes the kernel send what was taken and frees to `pool` what has been sent. To be called once a loop.
-    /// Says whether frames still wait to be sent: the worker should come back soon instead of sleeping.
+    /// Says whether frames still wait and the worker should come back soon instead of sleeping. Frames for a
+    /// device that is down wait without that.
     fn flush(&mut self, pool: &mut FramePool) -> bool;
 
     /// Descriptor that is readable when there is something to receive; `None` when the port has to be polled.

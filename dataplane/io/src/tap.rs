@@ -92,12 +92,16 @@ impl TapPort {
         if !has_udp {
             control(fd.as_fd(), libc::TUNSETOFFLOAD, tcp)?;
         }
-        Ok(Self {
+        Ok(Self::new(fd, has_udp))
+    }
+
+    fn new(fd: OwnedFd, udp_super_frames: bool) -> Self {
+        Self {
             fd,
             landing: Landing::default(),
-            capabilities: Capabilities { udp_super_frames: has_udp, ..Capabilities::everything() },
+            capabilities: Capabilities { udp_super_frames, ..Capabilities::everything() },
             counters: Arc::default(),
-        })
+        }
     }
 
     /// One frame from the kernel. `Ok(None)` when it was dropped.
@@ -239,3 +243,38 @@ impl Port for TapPort {
 }
 
 const _: () = assert!(mem::size_of::<Request>() == mem::size_of::<libc::ifreq>());
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixDatagram;
+
+    use vr_frame::{Batch, PoolSet, PoolSizes};
+
+    use super::TapPort;
+    use crate::Port;
+
+    /// The kernel is played by a socket that sends whatever one likes.
+    #[test]
+    fn what_a_kernel_would_not_send_is_counted() {
+        let (kernel, ours) = UnixDatagram::pair().unwrap();
+        ours.set_nonblocking(true).unwrap();
+        let mut port = Box::new(TapPort::new(ours.into(), true));
+        let mut pool = PoolSet::new(1, PoolSizes { packets: 4, supers: 4 }).unwrap().1.remove(0);
+        let mut batch = Batch::new();
+        for (len, gso) in [(0, 0), (5, 0), (10, 0), (23, 0), (24, 0), (24, 3), (2000, 0), (80_000, 0)] {
+            let mut bytes = vec![0; len];
+            bytes.iter_mut().skip(1).take(1).for_each(|byte| *byte = gso);
+            kernel.send(&bytes).unwrap();
+            port.receive(&mut pool, &mut batch);
+        }
+        let lengths: Vec<_> = batch.iter().map(|packet| packet.frame.len()).collect();
+        assert_eq!(lengths, [14, 1990]);
+        let figures = port.counters().figures();
+        assert_eq!((figures.rx_malformed, figures.rx_too_long, figures.rx_errors), (5, 1, 0), "{figures:?}");
+        for packet in batch.drain() {
+            pool.free(packet.frame);
+        }
+        port.close(&mut pool);
+        assert_eq!(pool.available(), 4);
+    }
+}

@@ -100,16 +100,17 @@ impl AfXdpPort {
         self.rings.completion.publish();
     }
 
-    /// Makes the kernel send; says how many frames it has not taken.
-    fn kick(&mut self) -> u32 {
+    /// Makes the kernel send. Says whether frames wait for which it is worth coming back soon: not when the
+    /// device is down, for then a worker would never sleep.
+    fn kick(&mut self) -> bool {
         let mut waiting = self.rings.transmit.unread();
         while waiting > 0 && self.rings.transmit.needs_wakeup() {
             self.counters.cells().tx_syscalls.add(1);
             if let Err(error) = self.socket.kick_transmit()
                 && !is_busy(&error)
             {
-                self.counters.cells().tx_errors.add(1);
-                break;
+                self.counters.cells().tx_failed_calls.add(1);
+                return false;
             }
             let left = self.rings.transmit.unread();
             if left >= waiting {
@@ -117,7 +118,7 @@ impl AfXdpPort {
             }
             waiting = left;
         }
-        self.rings.transmit.unread()
+        self.rings.transmit.unread() > 0
     }
 
     /// Puts a frame into the transmit ring, which has room.
@@ -142,6 +143,14 @@ impl AfXdpPort {
                 None
             }
         }
+    }
+}
+
+/// Closes a socket that somebody may be reading statistics from at this moment.
+fn close_last(mut socket: Arc<XdpSocket>) {
+    while let Err(shared) = Arc::try_unwrap(socket) {
+        socket = shared;
+        thread::yield_now();
     }
 }
 
@@ -199,6 +208,7 @@ impl Port for AfXdpPort {
             }
             if self.rings.transmit.room() == 0 {
                 self.rings.transmit.publish();
+                // The kernel sends no more than it finds room for to say that it has.
                 self.reap(pool);
                 self.kick();
                 if self.rings.transmit.room() == 0 {
@@ -217,10 +227,9 @@ impl Port for AfXdpPort {
     }
 
     fn flush(&mut self, pool: &mut FramePool) -> bool {
-        self.reap(pool);
         let waiting = self.kick();
         self.reap(pool);
-        waiting > 0
+        waiting
     }
 
     fn wait_fd(&self) -> Option<BorrowedFd<'_>> {
@@ -242,7 +251,7 @@ impl Port for AfXdpPort {
         // The kernel keeps the socket while a ring is mapped. When the last of all is gone, it has stopped
         // receiving into the buffers and sends from copies, except with zero-copy.
         drop(rings);
-        drop(socket);
+        close_last(socket);
         if report.rung == Rung::ZeroCopy {
             thread::sleep(DRIVER_LETS_GO);
         }
@@ -450,9 +459,11 @@ mod tests {
         assert_eq!((figures(&port).tx_syscalls, figures(&port).rx_syscalls), (0, 0));
         port.rings.transmit.kernel_sleeps(true);
         port.rings.fill.kernel_sleeps(true);
-        port.flush(&mut pool);
+        assert!(!port.flush(&mut pool), "it fails, so there is nothing to come back for soon");
         port.receive(&mut pool, &mut batch);
-        assert_eq!((figures(&port).tx_syscalls, figures(&port).rx_syscalls), (1, 1));
+        let figures = figures(&port);
+        assert_eq!((figures.tx_syscalls, figures.rx_syscalls), (1, 1));
+        assert_eq!((figures.tx_failed_calls, figures.tx_dropped()), (1, 0));
         port.close(&mut pool);
     }
 }

@@ -112,14 +112,15 @@ impl XskRsPort {
         }
     }
 
-    /// Makes the kernel send; says how many frames it has not taken.
-    fn kick(&mut self) -> u32 {
+    /// Makes the kernel send. Says whether frames wait for which it is worth coming back soon: not when the
+    /// device is down, for then a worker would never sleep.
+    fn kick(&mut self) -> bool {
         let mut waiting = self.waiting();
         while waiting > 0 && self.queues.transmit.needs_wakeup() {
             self.counters.cells().tx_syscalls.add(1);
             if self.queues.transmit.wakeup().is_err() {
-                self.counters.cells().tx_errors.add(1);
-                break;
+                self.counters.cells().tx_failed_calls.add(1);
+                return false;
             }
             let left = self.waiting();
             if left >= waiting {
@@ -127,7 +128,7 @@ impl XskRsPort {
             }
             waiting = left;
         }
-        self.waiting()
+        self.waiting() > 0
     }
 
     fn waiting(&mut self) -> u32 {
@@ -271,7 +272,7 @@ impl Port for XskRsPort {
     fn flush(&mut self, _: &mut FramePool) -> bool {
         let waiting = self.kick();
         self.reap();
-        waiting > 0
+        waiting
     }
 
     fn wait_fd(&self) -> Option<BorrowedFd<'_>> {

@@ -219,3 +219,48 @@ fn refused(error: &io::Error, rest: u64, cells: &Cells) -> Refusal {
     }
     Refusal::One
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixDatagram;
+
+    use vr_frame::{Batch, PoolSet, PoolSizes};
+
+    use super::PacketPort;
+    use crate::Port;
+
+    /// The kernel is played by a socket that sends whatever one likes.
+    #[test]
+    fn what_a_kernel_would_not_send_is_counted() {
+        let (kernel, ours) = UnixDatagram::pair().unwrap();
+        ours.set_nonblocking(true).unwrap();
+        let mut port = Box::new(PacketPort::from_fd(ours.into()));
+        let mut pool = PoolSet::new(1, PoolSizes { packets: 64, supers: 64 }).unwrap().1.remove(0);
+        let mut batch = Batch::new();
+        let mut bytes: Vec<u8> =
+            (0..100_000_u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+        let (mut packets, mut dropped) = (0, 0);
+        for len in (0..40).chain([1800, 9000, 66_000, 80_000, 100_000]) {
+            for header in [[0, 0], [1, 1], [0, 3], [0xff, 0xff]] {
+                bytes[..2].copy_from_slice(&header);
+                kernel.send(&bytes[..len]).unwrap();
+                port.receive(&mut pool, &mut batch);
+                packets += batch.len() as u64;
+                dropped += 1 - batch.len() as u64;
+                for packet in batch.drain() {
+                    let offload = &packet.offload;
+                    let end = usize::from(offload.csum_start) + usize::from(offload.csum_offset) + 2;
+                    assert!(packet.frame.len() == len - 10, "all but the header");
+                    assert!(!offload.needs_csum || end <= packet.frame.len());
+                    assert!(!offload.is_super_frame() || offload.gso_size > 0);
+                    pool.free(packet.frame);
+                }
+            }
+        }
+        let figures = port.counters().figures();
+        assert_eq!((figures.rx_packets, figures.rx_dropped(), figures.rx_errors), (packets, dropped, 0));
+        assert!(packets >= 16 && figures.rx_too_long == 8, "{figures:?}");
+        port.close(&mut pool);
+        assert_eq!(pool.available(), 64);
+    }
+}
