@@ -82,6 +82,13 @@ impl Cluster {
         &mut self.agents[node]
     }
 
+    /// What each daemon reports about itself.
+    pub(crate) fn status(&self) -> Vec<(&str, Result<vr_observe::Report>)> {
+        let names = self.topology.nodes.iter().map(|node| node.name.as_str());
+        let fetch = |place: &Place| vr_observe::fetch(&place.sockets()).map_err(Into::into);
+        names.zip(self.places.iter().map(fetch)).collect()
+    }
+
     /// What went wrong in the agents.
     pub(crate) fn agent_errors(&self) -> Vec<String> {
         self.agents.iter().flat_map(Agent::errors).collect()

@@ -5,6 +5,7 @@ mod clean;
 mod cluster;
 mod endurance;
 mod layout;
+mod ports;
 mod report;
 
 use std::io::Read;
@@ -62,6 +63,7 @@ fn show(arguments: &Arguments) -> Result<bool> {
     checks::all(&mut cluster, &mut report);
     endurance::all(&mut cluster, &mut report, arguments.quick);
     let passed = report.end();
+    ports::print(&cluster);
     if arguments.keep {
         keep(&cluster);
     }
@@ -75,6 +77,7 @@ fn keep(cluster: &Cluster) {
     println!("  ip netns exec {}node1 tcpdump -ni eth0 udp port 6635", layout::PREFIX);
     for node in &cluster.topology.nodes {
         println!("  less {}/{}/vrouterd.log", layout::DIRECTORY, node.name);
+        println!("  cargo run -p vrctl -- --socket-dir {}/{}/sockets status", layout::DIRECTORY, node.name);
     }
     loop {
         std::thread::park();
