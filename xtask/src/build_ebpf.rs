@@ -109,7 +109,7 @@ impl Toolchain {
         match Self::debian() {
             Ok(toolchain) => Ok(toolchain),
             Err(debian) => bail!(
-                "no toolchain for eBPF: rustup's nightly: {nightly:#}; Debian's: {debian:#}. Install one,\n{WHAT_TO_INSTALL}"
+                "no toolchain for eBPF: rustup's nightly: {nightly:#}; Debian's: {debian:#}\nInstall one,\n{WHAT_TO_INSTALL}"
             ),
         }
     }

@@ -100,7 +100,9 @@ fn overlong_frames_are_counted() {
             netdev::set_mtu("vrx-b", 3000).unwrap();
             rig.receive_nothing();
         }
-        coming.iter().for_each(|frame| rig.peer.send(frame));
+        for frame in &coming {
+            rig.peer.send(frame);
+        }
         assert_eq!(rig.receive(1), [frame(2, 60)], "{kind:?}: what comes behind is not lost");
         let figures = rig.port.counters().figures();
         assert_eq!(figures.rx_dropped(), lengths.len() as u64, "{kind:?}: {figures:?}");

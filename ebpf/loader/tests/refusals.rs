@@ -2,6 +2,7 @@
 //!
 //! In a file, and so in a process, of its own: aya asks the kernel once per process what it can do, and here the
 //! answer may be "nothing".
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by a panic")]
 #![allow(unsafe_code, reason = "capabilities and seccomp filters of a thread")]
 
 mod support;

@@ -1,4 +1,5 @@
 //! The tc program on real devices, in network namespaces of the test's own.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by a panic")]
 
 mod support;
 

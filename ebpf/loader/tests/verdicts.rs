@@ -1,4 +1,5 @@
 //! The committed program in this kernel, packet by packet: verdict, counters and metadata.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by a panic")]
 
 mod support;
 
@@ -264,10 +265,10 @@ fn an_ipv4_endpoint_is_not_its_ipv6_look_alike() {
 
 #[test]
 fn swallow_drops_and_counts() {
+    const TC_ACT_SHOT: u32 = 2;
     if !is_root("swallow_drops_and_counts") {
         return;
     }
-    const TC_ACT_SHOT: u32 = 2;
     let harness = Harness::new(SteerConfig::new(HostMode::Nic, 0));
     let packet = packets::hex(packets::SPEC_GRE);
     let length = packet.len() as u64;

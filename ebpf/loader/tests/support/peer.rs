@@ -28,7 +28,9 @@ impl Peer {
             nix::sched::unshare(CloneFlags::CLONE_NEWNET).unwrap();
             ip("link set lo up");
             ready.send(gettid().as_raw()).unwrap();
-            todo.into_iter().for_each(|job| job());
+            for job in todo {
+                job();
+            }
         });
         Self { jobs, thread: is_ready.recv().unwrap() }
     }
