@@ -5,7 +5,7 @@ mod events;
 mod node;
 
 use vr_forward::{Forwarder, Now, Output, Shared, make_plain};
-use vr_frame::{Batch, FramePool, Packet, PoolSet, PoolSizes, leaked_frames};
+use vr_frame::{Batch, FramePool, Offload, Packet, PoolSet, PoolSizes, leaked_frames};
 use vr_tables::control::{AttachError, Datapath, Limits, Tables, TablesConfig};
 use vr_tables::geometry::Geometry;
 use vr_tables::vif::Vif;
@@ -19,6 +19,8 @@ const POOL: PoolSizes = PoolSizes { packets: 2048, supers: 8 };
 const MOST_EVENTS: usize = 64;
 /// Most copies, traps, mirrored copies and fragments that one packet of a usual size may become.
 const MOST_OUTPUTS: usize = 64;
+/// The longest frame that the agent takes and sends. It knows no metadata.
+const AGENT_FRAME: usize = 9060;
 /// The longest frame that the underlay takes.
 const UNDERLAY: usize = 1514;
 
@@ -141,10 +143,15 @@ impl Node {
     }
 
     fn receive(&mut self, frames: &Frames, most: usize) {
+        let (mut bytes, mut offload) = (&frames.bytes[..], frames.offload);
+        if frames.from == node::AGENT {
+            bytes = &bytes[..bytes.len().min(AGENT_FRAME)];
+            offload = Offload::NONE;
+        }
         let mut batch = Batch::new();
         for _ in 0..frames.count {
-            let Some(frame) = self.pool.copy_of(&frames.bytes) else { break };
-            let full = batch.push(Packet { frame, offload: frames.offload });
+            let Some(frame) = self.pool.copy_of(bytes) else { break };
+            let full = batch.push(Packet { frame, offload });
             assert!(full.is_ok(), "a batch has room for all frames of an event");
         }
         self.forwarder.process(frames.from, &mut batch, self.now, &mut self.pool, &mut self.out);
@@ -180,7 +187,7 @@ impl Node {
         for (to, packet) in self.out.drain() {
             assert!(self.tables.snapshot().vif(to).is_some(), "an interface that is not there");
             if to == node::AGENT {
-                assert!(packet.offload.is_plain() && packet.frame.len() <= 9060);
+                assert!(packet.offload.is_plain() && packet.frame.len() <= AGENT_FRAME);
                 self.waiting.extend(events::flow_of_trap(packet.frame.bytes()));
             }
             if to == node::FABRIC && of_guest {
