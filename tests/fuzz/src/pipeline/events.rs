@@ -5,8 +5,8 @@ use vr_tables::control::{FlowSpec, GivenMac, OptionsChange, Prefix, Reverse, Tab
 use vr_tables::flow::{FlowAction, FlowFlags, FlowKey, SharedFlow};
 use vr_types::{FlowIndex, Label, Mac, NexthopId, VifId};
 
-use super::Changes;
 use super::node::{self, nh};
+use super::{Changes, flows};
 
 /// What happens next.
 pub(super) enum Event {
@@ -140,7 +140,7 @@ pub(super) fn decide(
     let spec = FlowSpec {
         index: Some(flow),
         generation,
-        ..node::flow(key, FlowAction::Forward, FlowFlags::empty(), source)
+        ..flows::flow(key, FlowAction::Forward, FlowFlags::empty(), source)
     };
     let spec = match decision & 0xf {
         0..=4 => spec,
@@ -173,7 +173,7 @@ fn translate(tables: &mut Tables, changes: &mut Changes, spec: FlowSpec, key: Fl
     }
     let Some(reverse) = FlowKey::from_words(words) else { return };
     let dnat = FlowFlags::DNAT | FlowFlags::DPAT;
-    let back = node::flow(reverse, FlowAction::Nat, dnat, nh::GATEWAY);
+    let back = flows::flow(reverse, FlowAction::Nat, dnat, nh::GATEWAY);
     tables.flow_set(&back, changes);
     let flags = FlowFlags::ACTIVE | FlowFlags::SNAT | FlowFlags::SPAT | FlowFlags::RFLOW_VALID;
     let there =

@@ -2,6 +2,7 @@
 //! decides about flows and changes tables.
 
 mod events;
+mod flows;
 mod node;
 
 use vr_forward::{Forwarder, Now, Output, Shared, make_plain};
@@ -87,7 +88,7 @@ impl Node {
         let mut tables = Tables::new(config).expect("memory for small tables");
         let mut changes = Changes::default();
         node::program(&mut tables, &mut changes).expect("the node can be programmed");
-        assert!(node::add_flows(&mut tables, &mut changes), "flows can be added");
+        assert!(flows::add(&mut tables, &mut changes), "flows can be added");
         changes.0.clear();
         tables.publish();
         let forwarder = Forwarder::new(Shared {

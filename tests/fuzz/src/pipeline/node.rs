@@ -1,18 +1,17 @@
-//! The node that packets are forwarded by: every type of interface, tunnel, nexthop and flow.
+//! The node that packets are forwarded by: every type of interface, tunnel and nexthop.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use vr_tables::bridge::BridgeFlags;
 use vr_tables::control::{
-    BridgeSpec, CommandError, Datapath, FlowReply, FlowSpec, GivenMac, NexthopKind, NexthopSpec, Prefix,
-    Reverse, RouteSpec, Tables, VifSpec,
+    BridgeSpec, CommandError, Datapath, GivenMac, NexthopKind, NexthopSpec, Prefix, RouteSpec, Tables,
+    VifSpec,
 };
 use vr_tables::fib::RouteFlags;
-use vr_tables::flow::{FlowAction, FlowFlags, FlowKey};
 use vr_tables::nexthop::{NexthopFamily, NexthopFlags};
 use vr_tables::snapshot::Mirror;
 use vr_tables::vif::{VifFlags, VifKind};
-use vr_types::{FlowIndex, Label, Mac, MirrorId, NexthopId, VifId, Vni, VrfId};
+use vr_types::{Label, Mac, MirrorId, NexthopId, VifId, Vni, VrfId};
 
 /// The interfaces.
 pub(super) const FABRIC: VifId = VifId(0);
@@ -37,7 +36,7 @@ const MAC_B: Mac = Mac([2, 0x0a, 0, 0, 0, 5]);
 
 pub(super) const VRF: VrfId = VrfId(1);
 /// A VRF whose only route leads back into it.
-const CIRCLE: VrfId = VrfId(2);
+pub(super) const CIRCLE: VrfId = VrfId(2);
 
 /// Mirrored frames get metadata.
 const DYNAMIC: u32 = 1;
@@ -152,24 +151,9 @@ fn composite(id: u32, flags: NexthopFlags, members: &[(u32, i32)]) -> NexthopSpe
     }
 }
 
-fn nexthops() -> Vec<NexthopSpec> {
-    use NexthopFamily::{Bridge, Inet};
+fn tunnels() -> Vec<NexthopSpec> {
     let underlay6 = |last| Some(IpAddr::from(Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, last)));
     vec![
-        nexthop(nh::L2_RECEIVE, NexthopKind::L2Receive, Inet, VrfId::FABRIC, NONE),
-        NexthopSpec {
-            interfaces: vec![HOST],
-            ..nexthop(nh::HOST, NexthopKind::Receive, Inet, VrfId::FABRIC, NONE)
-        },
-        encap(nh::AGENT, Inet, AGENT, Mac::VIRTUAL_ROUTER, NONE),
-        encap(nh::GATEWAY, Inet, GATEWAY, Mac([0, 0, 0, 0, 0, 1]), NONE),
-        nexthop(nh::RESOLVE, NexthopKind::Resolve, Inet, VrfId::FABRIC, NONE),
-        encap(nh::NEIGHBOUR, Inet, FABRIC, PEER_MAC, NONE),
-        encap(nh::ROUTED_A, Inet, GUEST_A, MAC_A, POLICY),
-        encap(nh::BRIDGED_A, Bridge, GUEST_A, MAC_A, POLICY),
-        encap(nh::ROUTED_B, Inet, GUEST_B, MAC_B, NONE),
-        encap(nh::BRIDGED_B, Bridge, GUEST_B, MAC_B, NONE),
-        encap(nh::ROUTED_SUB, Inet, SUB, MAC_B, POLICY),
         tunnel(nh::UDP, PEER, NexthopFlags::TUNNEL_UDP_MPLS),
         tunnel(nh::GRE, PEER, NexthopFlags::TUNNEL_GRE),
         tunnel(nh::VXLAN, PEER_2, NexthopFlags::TUNNEL_VXLAN),
@@ -186,6 +170,39 @@ fn nexthops() -> Vec<NexthopSpec> {
             transport_label: 99,
             ..tunnel(nh::TWO_LABELS, PEER, NexthopFlags::TUNNEL_UDP_MPLS | NexthopFlags::TUNNEL_MPLS_O_MPLS)
         },
+        NexthopSpec {
+            source: Some(IpAddr::from(NODE)),
+            destination: Some(IpAddr::from(ANALYZER)),
+            source_port: 8099,
+            destination_port: 8099,
+            ..nexthop(
+                nh::MIRROR,
+                NexthopKind::Tunnel,
+                NexthopFamily::Inet,
+                VrfId::FABRIC,
+                NexthopFlags::TUNNEL_UDP,
+            )
+        },
+    ]
+}
+
+fn nexthops() -> Vec<NexthopSpec> {
+    use NexthopFamily::{Bridge, Inet};
+    vec![
+        nexthop(nh::L2_RECEIVE, NexthopKind::L2Receive, Inet, VrfId::FABRIC, NONE),
+        NexthopSpec {
+            interfaces: vec![HOST],
+            ..nexthop(nh::HOST, NexthopKind::Receive, Inet, VrfId::FABRIC, NONE)
+        },
+        encap(nh::AGENT, Inet, AGENT, Mac::VIRTUAL_ROUTER, NONE),
+        encap(nh::GATEWAY, Inet, GATEWAY, Mac([0, 0, 0, 0, 0, 1]), NONE),
+        nexthop(nh::RESOLVE, NexthopKind::Resolve, Inet, VrfId::FABRIC, NONE),
+        encap(nh::NEIGHBOUR, Inet, FABRIC, PEER_MAC, NONE),
+        encap(nh::ROUTED_A, Inet, GUEST_A, MAC_A, POLICY),
+        encap(nh::BRIDGED_A, Bridge, GUEST_A, MAC_A, POLICY),
+        encap(nh::ROUTED_B, Inet, GUEST_B, MAC_B, NONE),
+        encap(nh::BRIDGED_B, Bridge, GUEST_B, MAC_B, NONE),
+        encap(nh::ROUTED_SUB, Inet, SUB, MAC_B, POLICY),
         nexthop(nh::TRANSLATE, NexthopKind::VrfTranslate, Bridge, VRF, NONE),
         nexthop(nh::TO_CIRCLE, NexthopKind::VrfTranslate, Inet, CIRCLE, NexthopFlags::ROUTE_LOOKUP),
         composite(
@@ -207,13 +224,6 @@ fn nexthops() -> Vec<NexthopSpec> {
                 NexthopFlags::COMPOSITE_ECMP,
                 &[(nh::UDP, 40), (nh::GRE, 40), (nh::ROUTED_B, -1)],
             )
-        },
-        NexthopSpec {
-            source: Some(IpAddr::from(NODE)),
-            destination: Some(IpAddr::from(ANALYZER)),
-            source_port: 8099,
-            destination_port: 8099,
-            ..nexthop(nh::MIRROR, NexthopKind::Tunnel, Inet, VrfId::FABRIC, NexthopFlags::TUNNEL_UDP)
         },
     ]
 }
@@ -297,7 +307,7 @@ pub(super) fn program(tables: &mut Tables, datapath: &mut dyn Datapath) -> Resul
     for vif in vifs() {
         tables.vif_add(&vif, datapath)?;
     }
-    for nexthop in nexthops() {
+    for nexthop in tunnels().into_iter().chain(nexthops()) {
         tables.nexthop_add(&nexthop)?;
     }
     for (label, nexthop) in LABELS {
@@ -331,98 +341,4 @@ pub(super) fn route(
         flags: flags | RouteFlags::ARP_PROXY,
         mac: mac.map_or(GivenMac::Absent, GivenMac::Mac),
     }
-}
-
-/// A flow of this key and action, of packets from `source`.
-pub(super) fn flow(key: FlowKey, action: FlowAction, flags: FlowFlags, source: u32) -> FlowSpec {
-    FlowSpec {
-        index: None,
-        key: Some(key),
-        generation: 0,
-        action: Some(action),
-        flags: flags | FlowFlags::ACTIVE,
-        flags1: 0,
-        force_evict: false,
-        reverse: Reverse::Key(None),
-        vrf: VRF,
-        dvrf: CIRCLE,
-        mirrors: [0, 255],
-        ecmp_index: -1,
-        source_nexthop: source,
-        qos_map: -1,
-        ttl: 0,
-        underlay_index: -1,
-        drop_reason: 0,
-    }
-}
-
-/// Key of a flow of guest A.
-fn key(protocol: u8, ports: [u16; 2], source: [u8; 4], destination: [u8; 4]) -> FlowKey {
-    let ([a, b], [c, d]) = (ports[0].to_be_bytes(), ports[1].to_be_bytes());
-    FlowKey::inet(protocol, [a, b, c, d], NexthopId(nh::ROUTED_A), source, destination)
-}
-
-/// Sets both directions of a flow, each as the other's reverse.
-fn set_pair(tables: &mut Tables, datapath: &mut dyn Datapath, pair: &[FlowSpec; 2]) -> bool {
-    let [there, back] = *pair;
-    let (Some(there), Some(back)) = (set(tables, datapath, there), set(tables, datapath, back)) else {
-        return false;
-    };
-    let linked = |(index, generation, spec): (FlowIndex, u8, FlowSpec), other: FlowIndex| FlowSpec {
-        index: Some(index),
-        generation,
-        flags: spec.flags | FlowFlags::RFLOW_VALID,
-        reverse: Reverse::Index(other),
-        ..spec
-    };
-    let [there, back] = [linked(there, back.0), linked(back, there.0)];
-    [there, back].map(|spec| tables.flow_set(&spec, datapath).result.is_ok()) == [true; 2]
-}
-
-fn set(
-    tables: &mut Tables,
-    datapath: &mut dyn Datapath,
-    spec: FlowSpec,
-) -> Option<(FlowIndex, u8, FlowSpec)> {
-    let FlowReply { result, index, generation, .. } = tables.flow_set(&spec, datapath);
-    result.ok()?;
-    Some((index?, generation, spec))
-}
-
-/// Flows of guest A: forwarded, dropped, translated, mirrored, to another VRF.
-pub(super) fn add_flows(tables: &mut Tables, datapath: &mut dyn Datapath) -> bool {
-    const A: [u8; 4] = [10, 0, 0, 4];
-    const REMOTE: [u8; 4] = [10, 0, 1, 7];
-    const OUTSIDE: [u8; 4] = [8, 8, 8, 8];
-    let none = FlowFlags::empty();
-    let forward = |protocol, ports: [u16; 2], flags| {
-        let back = key(protocol, [ports[1], ports[0]], REMOTE, A);
-        [
-            flow(key(protocol, ports, A, REMOTE), FlowAction::Forward, flags, nh::ROUTED_A),
-            flow(back, FlowAction::Forward, none, nh::UDP),
-        ]
-    };
-    let dropped = [
-        flow(key(17, [5002, 53], A, REMOTE), FlowAction::Drop, none, nh::ROUTED_A),
-        flow(key(17, [53, 5002], REMOTE, A), FlowAction::Drop, none, nh::UDP),
-    ];
-    let translated = |protocol| {
-        let snat = FlowFlags::SNAT | FlowFlags::SPAT;
-        let dnat = FlowFlags::DNAT | FlowFlags::DPAT;
-        [
-            flow(key(protocol, [5001, 53], A, OUTSIDE), FlowAction::Nat, snat, nh::ROUTED_A),
-            flow(key(protocol, [53, 6000], OUTSIDE, FLOATING), FlowAction::Nat, dnat, nh::GATEWAY),
-        ]
-    };
-    [
-        forward(17, [5000, 53], none),
-        forward(6, [40000, 80], none),
-        forward(17, [5003, 53], FlowFlags::MIRROR),
-        forward(17, [5004, 53], FlowFlags::VRFT),
-        dropped,
-        translated(17),
-        translated(6),
-    ]
-    .into_iter()
-    .all(|pair| set_pair(tables, datapath, &pair))
 }
