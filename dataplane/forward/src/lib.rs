@@ -51,13 +51,21 @@ pub struct Forwarder {
     shared: Shared,
     memory: full::Memory,
     stages: Box<fast::Stages>,
+    fast: bool,
 }
 
 impl Forwarder {
     /// A forwarder.
     #[must_use]
     pub fn new(shared: Shared) -> Self {
-        Self { shared, memory: full::Memory::default(), stages: Box::default() }
+        Self { shared, memory: full::Memory::default(), stages: Box::default(), fast: true }
+    }
+
+    /// A forwarder without fast lanes: the reference that they are compared with.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn full_path_only(shared: Shared) -> Self {
+        Self { fast: false, ..Self::new(shared) }
     }
 
     /// Forwards the packets of `batch`, which came from interface `from`; leaves it empty. What is to be sent
@@ -70,7 +78,13 @@ impl Forwarder {
         pool: &mut FramePool,
         out: &mut Output,
     ) {
-        self.with_tables(now, pool, out, |full, stages| fast::run(full, stages, from, batch));
+        if self.fast {
+            self.with_tables(now, pool, out, |full, stages| fast::run(full, stages, from, batch));
+        } else {
+            self.with_tables(now, pool, out, |full, _| {
+                batch.drain().for_each(|packet| full.receive(from, packet));
+            });
+        }
     }
 
     /// Looks again at the packets held for a flow, because its entry was set or removed.

@@ -1,6 +1,6 @@
 //! Packets for ports that take nothing but finished frames.
 
-use vr_frame::{FramePool, Packet};
+use vr_frame::{FramePool, Offload, Packet};
 use vr_types::DropReason;
 use vr_wire::checksum;
 use vr_wire::segment::GsoPlan;
@@ -28,7 +28,7 @@ pub fn make_plain(mut packet: Packet, pool: &mut FramePool, out: &mut Vec<Packet
             pool.free(packet.frame);
             return Err(DropReason::InvalidPacket);
         }
-        packet.offload.needs_csum = false;
+        packet.offload = Offload { needs_csum: false, csum_start: 0, csum_offset: 0, ..packet.offload };
     }
     out.push(packet);
     Ok(())

@@ -170,6 +170,10 @@ impl Full<'_> {
             let info = self.source_info(pkt);
             if shared.source_info.load(Relaxed) != info {
                 shared.source_info.store(info, Relaxed);
+                // What was compiled for the former source would not notice when packets come from it again.
+                if let Some(hot) = self.flows.hot(index) {
+                    hot.void();
+                }
             }
         }
         pkt.flow = Some(index);

@@ -29,6 +29,7 @@ const FRAGMENT: u8 = 44;
 pub(crate) struct Datagram {
     source: [u8; 16],
     destination: [u8; 16],
+    protocol: u8,
     id: u32,
     vrf: VrfId,
 }
@@ -59,6 +60,7 @@ impl Fragment {
                 datagram: Datagram {
                     source: address(12)?.octets(),
                     destination: address(16)?.octets(),
+                    protocol: *bytes.get(9)?,
                     id: u32::from(be16(bytes, 4)?),
                     vrf,
                 },
@@ -78,6 +80,7 @@ impl Fragment {
             datagram: Datagram {
                 source: array(bytes, 8)?,
                 destination: array(bytes, 24)?,
+                protocol: *bytes.get(INET6)?,
                 id: be32(bytes, INET6 + 4)?,
                 vrf,
             },

@@ -58,7 +58,8 @@ pub(crate) enum Resume {
 #[derive(Debug)]
 pub(crate) struct Pkt {
     pub(crate) frame: Frame,
-    /// Checksum and segmentation state; `csum_start` counts from the start of the *buffer* here.
+    /// Checksum and segmentation state; `csum_start` of a partial checksum counts from the start of the *buffer*
+    /// here.
     pub(crate) offload: Offload,
     /// Interface that it came from; injected packets take the one that the agent names.
     pub(crate) vif: VifId,
@@ -122,7 +123,9 @@ const HOPS: u8 = 24;
 impl Pkt {
     pub(crate) fn new(packet: Packet, vif: VifId, vrf: VrfId) -> Self {
         let Packet { frame, mut offload } = packet;
-        offload.csum_start = offload.csum_start.wrapping_add(frame.headroom() as u16);
+        if offload.needs_csum {
+            offload.csum_start = offload.csum_start.wrapping_add(frame.headroom() as u16);
+        }
         Self {
             received: (frame.headroom() as u16, frame.len() as u32),
             network: frame.headroom() as u16,
@@ -169,7 +172,9 @@ impl Pkt {
     /// The packet as ports take it.
     pub(crate) fn into_packet(self) -> Packet {
         let mut offload = self.offload;
-        offload.csum_start = offload.csum_start.wrapping_sub(self.frame.headroom() as u16);
+        if offload.needs_csum {
+            offload.csum_start = offload.csum_start.wrapping_sub(self.frame.headroom() as u16);
+        }
         Packet { frame: self.frame, offload }
     }
 

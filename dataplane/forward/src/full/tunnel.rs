@@ -1,5 +1,6 @@
 //! Output into tunnels (forwarding.md 4.10, 8.1).
 
+use vr_frame::Offload;
 use vr_tables::nexthop::{Nexthop, NexthopFlags, Tunnel};
 use vr_tables::stats::VrfCounter;
 use vr_tables::vif::Vif;
@@ -180,7 +181,7 @@ pub(super) fn complete_checksum(pkt: &mut Pkt) -> Step {
     if !checksum::complete(pkt.frame.bytes_mut(), start, offset) {
         return Err(DropReason::InvalidPacket.into());
     }
-    pkt.offload.needs_csum = false;
+    pkt.offload = Offload { needs_csum: false, csum_start: 0, csum_offset: 0, ..pkt.offload };
     Ok(())
 }
 

@@ -239,6 +239,11 @@ impl HotFlow {
         })
     }
 
+    /// Voids what was compiled. Any worker may: the next packet is looked at in full.
+    pub fn void(&self) {
+        self.epoch.store(0, Relaxed);
+    }
+
     /// Stores what was compiled for this state and epoch. For the owning worker only.
     pub fn compile(&self, state: State, epoch: u32, compiled: &Compiled) {
         let [a, b, c, d, e, f] = compiled.mac.0;
@@ -291,6 +296,9 @@ mod tests {
         hot.compile(state, 9, &compiled);
         assert_eq!(hot.compiled(state, 9), Some(compiled));
         assert_eq!(hot.compiled(state, 10), None);
+        hot.void();
+        assert_eq!(hot.compiled(state, 9), None);
+        hot.compile(state, 9, &compiled);
         assert_eq!(hot.compiled(state.changing().changed(), 9), None);
         assert_eq!(hot.compiled(State::new(8), 9), None);
         let unbridged = Compiled { bridge: BridgeIndex::NONE, label: None, ..compiled };

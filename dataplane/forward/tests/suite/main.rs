@@ -1,0 +1,10 @@
+//! The pipeline over memory: fast lanes against the full path, and frames that are too large.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by a panic")]
+
+mod lab;
+mod lanes;
+mod oversize;
+mod packets;
+mod plain;
+mod world;

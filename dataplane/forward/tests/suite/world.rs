@@ -1,0 +1,355 @@
+//! The node's tables: two guests, three kinds of tunnels to one peer, and what random changes do to them.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use vr_tables::bridge::BridgeFlags;
+use vr_tables::control::{
+    BridgeSpec, Datapath, FlowSpec, GivenMac, NexthopKind, NexthopSpec, Prefix, Reverse, RouteSpec, Tables,
+    VifSpec,
+};
+use vr_tables::fib::RouteFlags;
+use vr_tables::flow::{FlowAction, FlowFlags, FlowKey};
+use vr_tables::nexthop::{NexthopFamily, NexthopFlags};
+use vr_tables::vif::{VifFlags, VifKind};
+use vr_types::{Label, Mac, NexthopId, VifId, Vni, VrfId};
+
+pub(crate) const FABRIC: VifId = VifId(0);
+pub(crate) const HOST: VifId = VifId(1);
+pub(crate) const AGENT: VifId = VifId(2);
+pub(crate) const GUESTS: [VifId; 2] = [VifId(3), VifId(4)];
+
+pub(crate) const NODE: [u8; 4] = [172, 16, 0, 1];
+pub(crate) const PEER: [u8; 4] = [172, 16, 0, 2];
+pub(crate) const GUEST_ADDRESS: [[u8; 4]; 2] = [[10, 0, 0, 4], [10, 0, 0, 5]];
+/// Addresses behind the tunnels: MPLS over UDP, MPLS over GRE, VXLAN.
+pub(crate) const REMOTE: [[u8; 4]; 3] = [[10, 0, 1, 7], [10, 0, 1, 8], [10, 0, 1, 9]];
+
+pub(crate) const NODE_MAC: Mac = Mac([0, 0x11, 0x11, 0x11, 0x11, 0x11]);
+pub(crate) const PEER_MAC: Mac = Mac([0, 0x22, 0x22, 0x22, 0x22, 0x22]);
+pub(crate) const GUEST_MAC: [Mac; 2] = [Mac([2, 10, 0, 0, 0, 4]), Mac([2, 10, 0, 0, 0, 5])];
+pub(crate) const REMOTE_MAC: [Mac; 3] =
+    [Mac([2, 10, 0, 0, 1, 7]), Mac([2, 10, 0, 0, 1, 8]), Mac([2, 10, 0, 0, 1, 9])];
+
+pub(crate) const VRF: VrfId = VrfId(1);
+/// Labels of the guests, routed and bridged.
+pub(crate) const LABELS: [[u32; 2]; 2] = [[16, 17], [18, 19]];
+pub(crate) const VNI: u32 = 5001;
+const REMOTE_LABEL: u32 = 40;
+
+const L2_RECEIVE: u32 = 3;
+const TO_HOST: u32 = 5;
+const NEIGHBOUR: u32 = 9;
+const ROUTED: [u32; 2] = [20, 22];
+const BRIDGED: [u32; 2] = [21, 23];
+const TUNNEL: [u32; 3] = [30, 31, 32];
+const TRANSLATE: u32 = 40;
+/// Fabric, host and agent interfaces: 14 bytes of Ethernet and 1,500.
+pub(crate) const UNDERLAY_MTU: usize = 1500;
+
+fn vif(id: VifId, kind: VifKind, vrf: VrfId, mac: Mac, nexthop: u32, flags: VifFlags) -> VifSpec {
+    VifSpec {
+        vrf: Some(vrf),
+        mac: GivenMac::Mac(mac),
+        nexthop: NexthopId(nexthop),
+        flags: flags | VifFlags::L2 | VifFlags::L3,
+        ..VifSpec::new(id, kind, &format!("vif{}", id.0))
+    }
+}
+
+fn guest(which: usize, flags: VifFlags) -> VifSpec {
+    vif(GUESTS[which], VifKind::Virtual, VRF, Mac::VIRTUAL_ROUTER, ROUTED[which], flags)
+}
+
+fn nexthop(
+    id: u32,
+    kind: NexthopKind,
+    family: NexthopFamily,
+    vrf: VrfId,
+    flags: NexthopFlags,
+) -> NexthopSpec {
+    NexthopSpec::new(NexthopId(id), kind, family, flags | NexthopFlags::VALID, vrf)
+}
+
+fn encap(id: u32, family: NexthopFamily, vif: VifId, to: Mac, flags: NexthopFlags) -> NexthopSpec {
+    let (vrf, from) = if vif == FABRIC { (VrfId::FABRIC, NODE_MAC) } else { (VRF, Mac::VIRTUAL_ROUTER) };
+    NexthopSpec {
+        interfaces: vec![vif],
+        rewrite: to.0.into_iter().chain(from.0).chain([8, 0]).collect(),
+        ..nexthop(id, NexthopKind::Encap, family, vrf, flags)
+    }
+}
+
+fn tunnel(which: usize) -> NexthopSpec {
+    let flags = [NexthopFlags::TUNNEL_UDP_MPLS, NexthopFlags::TUNNEL_GRE, NexthopFlags::TUNNEL_VXLAN][which];
+    NexthopSpec {
+        interfaces: vec![FABRIC],
+        rewrite: PEER_MAC.0.into_iter().chain(NODE_MAC.0).chain([8, 0]).collect(),
+        source: Some(IpAddr::from(NODE)),
+        destination: Some(IpAddr::from(PEER)),
+        ..nexthop(TUNNEL[which], NexthopKind::Tunnel, NexthopFamily::Inet, VrfId::FABRIC, flags)
+    }
+}
+
+/// The guest's two nexthops, with policy or without.
+fn to_guest(which: usize, flags: NexthopFlags) -> [NexthopSpec; 2] {
+    [(ROUTED, NexthopFamily::Inet), (BRIDGED, NexthopFamily::Bridge)]
+        .map(|(ids, family)| encap(ids[which], family, GUESTS[which], GUEST_MAC[which], flags))
+}
+
+fn route(vrf: VrfId, address: [u8; 4], nexthop: u32, label: Option<u32>) -> RouteSpec {
+    RouteSpec {
+        vrf,
+        prefix: Prefix::Inet(address, 32),
+        nexthop: NexthopId(nexthop),
+        label: label.unwrap_or(0),
+        flags: if label.is_some() { RouteFlags::LABEL_VALID } else { RouteFlags::empty() },
+        mac: GivenMac::Absent,
+    }
+}
+
+fn bridge(mac: Mac, nexthop: u32, label: Option<u32>) -> BridgeSpec {
+    BridgeSpec {
+        vrf: VRF,
+        mac: GivenMac::Mac(mac),
+        nexthop: NexthopId(nexthop),
+        label: label.unwrap_or(0),
+        flags: if label.is_some() { BridgeFlags::LABEL_VALID } else { BridgeFlags::empty() },
+    }
+}
+
+/// Routed there by MPLS, VXLAN carries bridged frames only.
+fn remote_route(which: usize, by: usize) -> RouteSpec {
+    route(VRF, REMOTE[which], TUNNEL[by % 2], Some(REMOTE_LABEL + which as u32))
+}
+
+fn remote_bridge(which: usize, by: usize) -> BridgeSpec {
+    let label = if by == 2 { VNI } else { REMOTE_LABEL + which as u32 };
+    bridge(REMOTE_MAC[which], TUNNEL[by], Some(label))
+}
+
+pub(crate) fn program(tables: &mut Tables, datapath: &mut dyn Datapath) {
+    use NexthopFamily::{Bridge, Inet};
+    let none = VifFlags::empty();
+    let host = VifSpec {
+        ip: Ipv4Addr::from(NODE),
+        ..vif(HOST, VifKind::Host, VrfId::FABRIC, NODE_MAC, TO_HOST, none)
+    };
+    for spec in [
+        vif(FABRIC, VifKind::Physical, VrfId::FABRIC, NODE_MAC, 0, none),
+        host,
+        vif(AGENT, VifKind::Agent, VrfId::NONE, Mac::VIRTUAL_ROUTER, 0, none),
+        guest(0, VifFlags::POLICY),
+        guest(1, VifFlags::POLICY),
+    ] {
+        tables.vif_add(&spec, datapath).unwrap();
+    }
+    let plain = NexthopFlags::empty();
+    let fixed = [
+        nexthop(L2_RECEIVE, NexthopKind::L2Receive, Inet, VrfId::FABRIC, plain),
+        NexthopSpec {
+            interfaces: vec![HOST],
+            ..nexthop(TO_HOST, NexthopKind::Receive, Inet, VrfId::FABRIC, plain)
+        },
+        encap(NEIGHBOUR, Inet, FABRIC, PEER_MAC, plain),
+        nexthop(TRANSLATE, NexthopKind::VrfTranslate, Bridge, VRF, plain),
+    ];
+    let policy = NexthopFlags::POLICY;
+    let guests = to_guest(0, policy).into_iter().chain(to_guest(1, policy));
+    for spec in fixed.into_iter().chain((0..3).map(tunnel)).chain(guests) {
+        tables.nexthop_add(&spec).unwrap();
+    }
+    for which in 0..2 {
+        for (label, nexthop) in LABELS[which].into_iter().zip([ROUTED[which], BRIDGED[which]]) {
+            tables.label_add(Label(label), NexthopId(nexthop)).unwrap();
+        }
+        tables.bridge_add(&bridge(GUEST_MAC[which], BRIDGED[which], None)).unwrap();
+        tables.route_add(&route(VRF, GUEST_ADDRESS[which], ROUTED[which], None)).unwrap();
+    }
+    tables.vni_add(Vni(VNI), NexthopId(TRANSLATE)).unwrap();
+    tables.bridge_add(&bridge(Mac::VIRTUAL_ROUTER, L2_RECEIVE, None)).unwrap();
+    tables.route_add(&route(VrfId::FABRIC, NODE, TO_HOST, None)).unwrap();
+    tables.route_add(&route(VrfId::FABRIC, PEER, NEIGHBOUR, None)).unwrap();
+    for which in 0..3 {
+        tables.route_add(&remote_route(which, which)).unwrap();
+        tables.bridge_add(&remote_bridge(which, which)).unwrap();
+    }
+}
+
+/// A flow of a guest, either direction.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Flow {
+    pub(crate) guest: usize,
+    /// An address of [`REMOTE`], or the other guest.
+    pub(crate) far: usize,
+    pub(crate) protocol: u8,
+    pub(crate) port: u16,
+    /// From the guest.
+    pub(crate) outwards: bool,
+}
+
+impl Flow {
+    pub(crate) fn far_address(self) -> [u8; 4] {
+        REMOTE.get(self.far).copied().unwrap_or(GUEST_ADDRESS[1 - self.guest])
+    }
+
+    /// Source and destination address, source and destination port.
+    pub(crate) fn ends(self) -> ([[u8; 4]; 2], [u16; 2]) {
+        let (near, far) = (GUEST_ADDRESS[self.guest], self.far_address());
+        if self.outwards { ([near, far], [self.port, 53]) } else { ([far, near], [53, self.port]) }
+    }
+
+    fn key(self) -> FlowKey {
+        let ([source, destination], ports) = self.ends();
+        let ([a, b], [c, d]) = (ports[0].to_be_bytes(), ports[1].to_be_bytes());
+        FlowKey::inet(self.protocol, [a, b, c, d], NexthopId(ROUTED[self.guest]), source, destination)
+    }
+
+    fn reversed(self) -> Self {
+        Self { outwards: !self.outwards, ..self }
+    }
+}
+
+/// A change of the tables.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Change {
+    /// Sets a flow, links it to its reverse where that exists; with a source check or without.
+    SetFlow {
+        flow: Flow,
+        action: FlowAction,
+        ttl: u8,
+        check_source: bool,
+    },
+    RemoveFlow(Flow),
+    /// Leads to a remote guest by another tunnel.
+    Tunnel {
+        far: usize,
+        by: usize,
+    },
+    RemoveRoute(usize),
+    RemoveBridge(usize),
+    /// Switches the policy of a guest's interface and nexthops.
+    Policy {
+        guest: usize,
+        on: bool,
+    },
+    /// Removes a guest's label, or sets it.
+    Label {
+        guest: usize,
+        bridged: bool,
+        there: bool,
+    },
+    /// A mirror flag that leads to no mirror still is for the full path.
+    Mirror {
+        guest: usize,
+        on: bool,
+    },
+}
+
+impl Change {
+    pub(crate) fn apply(self, tables: &mut Tables, datapath: &mut dyn Datapath) {
+        match self {
+            Self::SetFlow { flow, action, ttl, check_source } => {
+                set_flow(tables, datapath, flow, (action, ttl, check_source));
+            }
+            Self::RemoveFlow(flow) => {
+                if let Some(spec) = spec(tables, flow, FlowFlags::empty()) {
+                    let _ = tables.flow_set(&spec, datapath);
+                }
+            }
+            Self::Tunnel { far, by } => {
+                tables.route_add(&remote_route(far, by)).unwrap();
+                tables.bridge_add(&remote_bridge(far, by)).unwrap();
+            }
+            Self::RemoveRoute(far) => {
+                let _ = tables.route_delete(&route(VRF, REMOTE[far], 0, None));
+            }
+            Self::RemoveBridge(far) => {
+                let _ = tables.bridge_delete(VRF, GivenMac::Mac(REMOTE_MAC[far]));
+            }
+            Self::Policy { guest: which, on } => {
+                let (vif, nexthop) = if on {
+                    (VifFlags::POLICY, NexthopFlags::POLICY)
+                } else {
+                    (VifFlags::empty(), NexthopFlags::empty())
+                };
+                tables.vif_add(&guest(which, vif), datapath).unwrap();
+                for spec in to_guest(which, nexthop) {
+                    tables.nexthop_add(&spec).unwrap();
+                }
+            }
+            Self::Label { guest, bridged, there } => {
+                let label = Label(LABELS[guest][usize::from(bridged)]);
+                if there {
+                    let nexthop = if bridged { BRIDGED } else { ROUTED }[guest];
+                    tables.label_add(label, NexthopId(nexthop)).unwrap();
+                } else {
+                    let _ = tables.label_delete(label);
+                }
+            }
+            Self::Mirror { guest: which, on } => {
+                let mirror = if on { VifFlags::MIRROR_TX } else { VifFlags::empty() };
+                tables.vif_add(&guest(which, VifFlags::POLICY | mirror), datapath).unwrap();
+            }
+        }
+    }
+}
+
+/// What names an existing flow.
+fn spec(tables: &Tables, flow: Flow, flags: FlowFlags) -> Option<FlowSpec> {
+    let key = flow.key();
+    let index = tables.flow_table().find(&key, key.hash())?;
+    let generation = tables.flow_table().shared(index)?.generation.load(std::sync::atomic::Ordering::Relaxed);
+    Some(FlowSpec { index: Some(index), generation, ..new_spec(flow, flags) })
+}
+
+fn new_spec(flow: Flow, flags: FlowFlags) -> FlowSpec {
+    FlowSpec {
+        index: None,
+        key: Some(flow.key()),
+        generation: 0,
+        action: Some(FlowAction::Forward),
+        flags,
+        flags1: 0,
+        force_evict: false,
+        reverse: Reverse::Key(None),
+        vrf: VRF,
+        dvrf: VRF,
+        mirrors: [255, 255],
+        ecmp_index: -1,
+        source_nexthop: 0,
+        qos_map: -1,
+        ttl: 0,
+        underlay_index: -1,
+        drop_reason: 0,
+    }
+}
+
+fn set_flow(
+    tables: &mut Tables,
+    datapath: &mut dyn Datapath,
+    flow: Flow,
+    (action, ttl, check_source): (FlowAction, u8, bool),
+) {
+    let reverse = {
+        let key = flow.reversed().key();
+        tables.flow_table().find(&key, key.hash())
+    };
+    let mut flags = FlowFlags::ACTIVE;
+    if reverse.is_some() {
+        flags |= FlowFlags::RFLOW_VALID;
+    }
+    let base = spec(tables, flow, flags).unwrap_or_else(|| new_spec(flow, flags));
+    let source = match (flow.outwards, TUNNEL.get(flow.far)) {
+        (true, _) => ROUTED[flow.guest],
+        (false, Some(tunnel)) => *tunnel,
+        (false, None) => ROUTED[1 - flow.guest],
+    };
+    let spec = FlowSpec {
+        action: Some(action),
+        ttl,
+        source_nexthop: if check_source { source } else { 0 },
+        reverse: reverse.map_or(Reverse::Key(None), Reverse::Index),
+        ..base
+    };
+    let _ = tables.flow_set(&spec, datapath);
+}
