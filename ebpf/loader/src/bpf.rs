@@ -1,5 +1,5 @@
-//! The two commands of `bpf(2)` that aya does not offer: opening a pinned link as a plain descriptor, and asking a
-//! link for its device.
+//! Commands of `bpf(2)` that aya does not offer: opening a pinned link as a plain descriptor, asking a link for its
+//! device, and taking a program off it.
 
 use nix::errno::Errno;
 use std::{
@@ -30,9 +30,24 @@ pub(crate) fn pinned_link_state(path: &Path) -> io::Result<Option<LinkState>> {
     }
 }
 
+/// Takes the program of the link that is pinned at `path` off its device. A link without a device is no error, nor
+/// is the absence of a link.
+///
+/// Removing the last reference does so as well, but some time later when it was a pin: the kernel does it in a work
+/// item.
+pub(crate) fn detach_pinned_link(path: &Path) -> io::Result<()> {
+    let link = match open_pin(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        link => link?,
+    };
+    bpf(BPF_LINK_DETACH, &LinkDetach { link_fd: link.as_raw_fd() as u32 })?;
+    Ok(())
+}
+
 /// Commands of `bpf(2)`, from `linux/bpf.h`.
 const BPF_OBJ_GET: libc::c_int = 7;
 const BPF_OBJ_GET_INFO_BY_FD: libc::c_int = 15;
+const BPF_LINK_DETACH: libc::c_int = 34;
 
 /// `union bpf_attr` for `BPF_OBJ_GET`.
 #[repr(C)]
@@ -48,6 +63,12 @@ struct InfoByFd {
     bpf_fd: u32,
     info_len: u32,
     info: u64,
+}
+
+/// `union bpf_attr` for `BPF_LINK_DETACH`.
+#[repr(C)]
+struct LinkDetach {
+    link_fd: u32,
 }
 
 /// `struct bpf_link_info` up to the device of an XDP or a tcx link, which both have it first in the union.

@@ -1,7 +1,7 @@
 //! Where an instance keeps its programs and maps so that they outlive it.
 
 use crate::{
-    bpf::{LinkState, pinned_link_state},
+    bpf::{LinkState, detach_pinned_link, pinned_link_state},
     error::SteerError,
 };
 use nix::{
@@ -95,6 +95,13 @@ impl Pins {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(pin_error(&path, &error)),
             _ => Ok(()),
         }
+    }
+
+    /// Takes the program of a pinned link off its device, and removes the pin.
+    pub(crate) fn detach_link(&self, name: &str) -> Result<(), SteerError> {
+        let path = self.path(name);
+        detach_pinned_link(&path).map_err(|error| pin_error(&path, &error))?;
+        self.remove(name)
     }
 
     /// Removes the folder, and its parents as far as they are empty.

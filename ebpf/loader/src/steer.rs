@@ -222,7 +222,7 @@ impl Steer {
     /// Takes the program off the device and removes its pins: the kernel sees tunnel packets again.
     pub fn detach(self) -> Result<(), SteerError> {
         if let Some(pins) = &self.pins {
-            pins.remove(attach::LINK)?;
+            pins.detach_link(attach::LINK)?;
             for name in PINNED {
                 pins.remove(name)?;
             }

@@ -141,7 +141,7 @@ impl Swallow {
     /// Takes the program off the device: the kernel handles what it receives.
     pub fn detach(self) -> Result<(), SteerError> {
         if let Some(pins) = &self.pins {
-            pins.remove(LINK)?;
+            pins.detach_link(LINK)?;
             pins.remove(PINNED_COUNTERS)?;
             pins.remove_folders();
         }

@@ -286,6 +286,15 @@ fn a_mode_that_was_asked_for_replaces_another() {
         let native = attach(ModeChoice::Native);
         assert_eq!((native.attachment().mode, native.attachment().replaced), (AttachMode::Native, true));
         assert_eq!(native.endpoints().unwrap().len(), 1);
+        drop(native);
+        // Each goes at once, not some time later.
+        for mode in [ModeChoice::Generic, ModeChoice::Native].repeat(3) {
+            let other = attach(mode);
+            assert!(other.attachment().replaced);
+        }
+        for _ in 0..3 {
+            attach(ModeChoice::Auto).detach().unwrap();
+        }
     });
 }
 

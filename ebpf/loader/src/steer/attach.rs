@@ -58,7 +58,7 @@ pub(super) fn attach(
         }
         _ => {
             if let Some(own) = target.pins {
-                own.remove(LINK)?;
+                own.detach_link(LINK)?;
             }
             let (link, mode, reason) = climb(steer, target)?;
             let link = match target.pins {

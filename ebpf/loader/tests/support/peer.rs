@@ -1,7 +1,7 @@
 //! A thread in a network namespace of its own: the host at the other end of a wire.
 #![allow(unsafe_code, reason = "a socket option that the standard library lacks")]
 
-use super::ip;
+use super::{ip, run};
 use nix::{sched::CloneFlags, unistd::gettid};
 use std::{
     io,
@@ -9,7 +9,7 @@ use std::{
     os::fd::AsRawFd as _,
     sync::mpsc::{Receiver, Sender, channel},
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 type Job = Box<dyn FnOnce() + Send>;
@@ -45,7 +45,9 @@ impl Peer {
         self.run(move || {
             ip(&format!("addr add 172.16.{net}.1/24 dev eth0"));
             ip("link set eth0 addrgenmode none up");
+            wait_until_up("eth0");
         });
+        wait_until_up(here);
     }
 
     /// Runs a job in the namespace.
@@ -61,7 +63,7 @@ impl Peer {
             let socket = UdpSocket::bind("0.0.0.0:0").unwrap();
             leave_out_checksum(&socket);
             socket.connect(to).unwrap();
-            socket.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
+            socket.set_read_timeout(Some(Duration::from_millis(400))).unwrap();
             socket.send(&payload).unwrap();
             let error = socket.recv(&mut [0; 64]).unwrap_err();
             error.kind() == io::ErrorKind::ConnectionRefused
@@ -74,6 +76,15 @@ impl Peer {
         socket.set_read_timeout(Some(Duration::from_secs(2))).unwrap();
         self.run(move || UdpSocket::bind("0.0.0.0:0").unwrap().send_to(b"hello", address).unwrap());
         socket.recv(&mut [0; 64]).is_ok_and(|length| length == 5)
+    }
+}
+
+/// The kernel takes note of a carrier some time after it is there, and sends nothing before.
+fn wait_until_up(device: &str) {
+    let end = Instant::now() + Duration::from_secs(5);
+    while !run("ip", &format!("link show dev {device}")).contains("state UP") {
+        assert!(Instant::now() < end, "{device} has no carrier");
+        thread::sleep(Duration::from_millis(5));
     }
 }
 
