@@ -101,7 +101,7 @@ pub(crate) struct SocketDir(PathBuf);
 /// Longest path of a Unix socket in bytes, without its NUL (unix(7)).
 const SOCKET_PATH: usize = 107;
 /// The longest name of a socket in the directory.
-const LONGEST_NAME: &str = "/dpdk_netlink";
+const LONGEST_NAME: &str = "/vrouterd_status";
 
 impl SocketDir {
     /// The path.
