@@ -36,10 +36,12 @@ impl Poller {
         let _ = self.epoll.delete(fd);
     }
 
-    /// Looks which slots are readable, and waits for the first of them if `patience` says so.
-    pub(crate) fn look(&mut self, patience: Duration) {
+    /// Looks which slots are readable, and waits for the first of them if `patience` says so. Says whether the bell
+    /// is among what it has found.
+    pub(crate) fn look(&mut self, patience: Duration) -> bool {
         let millis = patience.as_millis().min(u128::from(u16::MAX)) as u16;
         self.found = self.epoll.wait(&mut self.events, EpollTimeout::from(millis)).unwrap_or(0);
+        self.events.iter().take(self.found).any(|event| event.data() == BELL)
     }
 
     /// How many descriptors the last call of [`Poller::look`] has found.
@@ -69,7 +71,7 @@ mod tests {
         let (quiet, loud) = (EventFd::new().unwrap(), EventFd::new().unwrap());
         poller.add(quiet.as_fd(), 3).unwrap();
         poller.add(loud.as_fd(), 5).unwrap();
-        poller.look(Duration::ZERO);
+        assert!(!poller.look(Duration::ZERO));
         assert_eq!(poller.found(), 0);
         loud.write(1).unwrap();
         poller.look(Duration::from_secs(1));
@@ -79,8 +81,9 @@ mod tests {
             || true,
             || {
                 bell.ring();
-                poller.look(Duration::ZERO);
-                assert_eq!((poller.found(), poller.slot(0)), (1, None), "the bell is no slot");
+                let heard = poller.look(Duration::ZERO);
+                assert_eq!((heard, poller.found(), poller.slot(0)), (true, 1, None), "the bell is no slot");
+                heard
             },
         );
         poller.look(Duration::ZERO);

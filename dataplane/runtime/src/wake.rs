@@ -37,16 +37,14 @@ impl Bell {
         }
     }
 
-    /// Runs `wait`, which has to return when the bell's descriptor is readable, unless `nothing_left` says
-    /// that there is something to do.
-    pub(crate) fn sleep(&self, nothing_left: impl FnOnce() -> bool, wait: impl FnOnce()) {
+    /// Runs `wait` unless `nothing_left` says that there is something to do. It has to return when the bell's
+    /// descriptor is readable, and to say whether that is.
+    pub(crate) fn sleep(&self, nothing_left: impl FnOnce() -> bool, wait: impl FnOnce() -> bool) {
         self.asleep.store(true, Ordering::Relaxed);
         fence(Ordering::SeqCst);
-        if nothing_left() {
-            wait();
-        }
-        if !self.asleep.swap(false, Ordering::AcqRel) {
-            // Somebody rang.
+        let heard = nothing_left() && wait();
+        // Who takes the flag writes to the descriptor a moment later, perhaps behind this: the next sleep hears it.
+        if !self.asleep.swap(false, Ordering::AcqRel) || heard {
             let _ = self.event.read();
         }
     }
@@ -73,9 +71,25 @@ mod tests {
         let bell = Bell::new().unwrap();
         bell.ring();
         assert!(!wait(&bell, 0));
-        bell.sleep(|| true, || bell.ring());
+        bell.sleep(
+            || true,
+            || {
+                bell.ring();
+                wait(&bell, 0)
+            },
+        );
         assert!(!wait(&bell, 0), "the ring was heard and is over");
         bell.sleep(|| false, || panic!("there was something to do"));
+    }
+
+    #[test]
+    fn a_ring_that_comes_behind_a_sleep_ends_one_more_only() {
+        let bell = Bell::new().unwrap();
+        // What `wake` does when the sleeper goes on between its two steps.
+        bell.sleep(|| true, || !bell.asleep.swap(false, Ordering::AcqRel));
+        bell.event.write(1).unwrap();
+        bell.sleep(|| true, || wait(&bell, 0));
+        assert!(!wait(&bell, 0), "the worker would never sleep again");
     }
 
     #[test]
@@ -91,7 +105,11 @@ mod tests {
                     taken += left.swap(0, Ordering::Relaxed);
                     bell.sleep(
                         || left.load(Ordering::Relaxed) == 0 && taken < RINGS,
-                        || overslept += u32::from(!wait(&bell, 2000)),
+                        || {
+                            let heard = wait(&bell, 2000);
+                            overslept += u32::from(!heard);
+                            heard
+                        },
                     );
                 }
                 overslept

@@ -230,8 +230,8 @@ impl Worker {
         own.bell.sleep(
             || own.is_empty(),
             || {
-                self.poller.look(patience);
                 self.looked = true;
+                self.poller.look(patience)
             },
         );
         let woken = clock::now();

@@ -1,0 +1,164 @@
+//! Workers without packets sleep, and wake at once for a packet, a packet of another worker, and a command.
+
+use std::os::unix::net::UnixDatagram;
+use std::time::{Duration, Instant};
+
+use nix::sys::resource::{UsageWho, getrusage};
+use nix::sys::time::TimeValLike;
+use tempfile::TempDir;
+use vr_io::{Pkt0Port, Port};
+use vr_runtime::Polling;
+use vr_tables::vif::VifFlags;
+
+use crate::lab::{AGENT, Lab, PATIENCE, guest, patiently};
+
+/// Sleeping to its end takes 100 ms, and half of that in the mean: a lost wake-up shows in the median.
+const SOON: Duration = Duration::from_millis(25);
+const TRIES: u16 = 21;
+
+/// Processor time of this process.
+fn processor_time() -> Duration {
+    let usage = getrusage(UsageWho::RUSAGE_SELF).unwrap();
+    let micros = usage.user_time().num_microseconds() + usage.system_time().num_microseconds();
+    Duration::from_micros(micros as u64)
+}
+
+/// The agent's end of pkt0.
+struct Agent {
+    socket: UnixDatagram,
+    directory: TempDir,
+}
+
+impl Agent {
+    fn add(lab: &mut Lab) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let socket = UnixDatagram::bind(directory.path().join(Pkt0Port::AGENTS)).unwrap();
+        socket.set_read_timeout(Some(PATIENCE)).unwrap();
+        lab.add_agent(Pkt0Port::open(directory.path()).unwrap());
+        Self { socket, directory }
+    }
+
+    fn send(&self, bytes: &[u8]) {
+        self.socket.send_to(bytes, self.directory.path().join(Pkt0Port::OURS)).unwrap();
+    }
+}
+
+/// Lets the workers fall asleep.
+fn fall_asleep() {
+    std::thread::sleep(Duration::from_millis(7));
+}
+
+fn median(mut times: Vec<Duration>) -> Duration {
+    times.sort_unstable();
+    times[times.len() / 2]
+}
+
+#[test]
+fn idle_workers_sleep() {
+    for polling in [Polling::Balanced, Polling::Power] {
+        let mut lab = Lab::new(2, polling);
+        let agent = Agent::add(&mut lab);
+        fall_asleep();
+        let (before, time) = (lab.monitor().workers(), processor_time());
+        std::thread::sleep(Duration::from_secs(1));
+        let (after, time) = (lab.monitor().workers(), processor_time().saturating_sub(time));
+        for (before, after) in before.iter().zip(&after) {
+            let (sleeps, looks) = (after.sleeps - before.sleeps, after.looks - before.looks);
+            // Ten of 100 ms; a pass between two of them may spin for a moment.
+            assert!((2..=15).contains(&sleeps), "{sleeps} sleeps in a second");
+            assert!(looks < 5000, "{looks} looks in a second");
+            assert!(after.asleep_ns - before.asleep_ns > 500_000_000);
+            assert!(after.heartbeat > before.heartbeat, "a sleeper shows that it lives");
+        }
+        assert!(time < Duration::from_millis(100), "{polling:?}: {time:?} of processor time in a second");
+        drop(agent);
+        lab.close([]);
+    }
+}
+
+#[test]
+fn a_worker_that_must_poll_sleeps_between_polls() {
+    let mut lab = Lab::new(1, Polling::Balanced);
+    let end = lab.add_plain(1);
+    fall_asleep();
+    let (before, time) = (lab.monitor().workers()[0], processor_time());
+    std::thread::sleep(Duration::from_secs(1));
+    let (after, time) = (lab.monitor().workers()[0], processor_time().saturating_sub(time));
+    assert!(after.sleeps - before.sleeps <= 1000, "sleeps of 1 ms");
+    assert!(time < Duration::from_millis(400), "{time:?} of processor time in a second");
+    lab.close([end]);
+}
+
+#[test]
+fn a_worker_that_never_sleeps_does_not() {
+    let lab = Lab::new(1, Polling::Latency);
+    fall_asleep();
+    let figures = lab.monitor().workers()[0];
+    assert!(figures.sleeps == 0 && figures.idle_passes > 0, "{figures:?}");
+    lab.close([]);
+}
+
+#[test]
+fn a_packet_at_a_descriptor_wakes_its_worker() {
+    for polling in [Polling::Balanced, Polling::Power] {
+        let mut lab = Lab::new(2, polling);
+        let agent = Agent::add(&mut lab);
+        let monitor = lab.monitor();
+        let times = (1..=u64::from(TRIES)).map(|packets| {
+            fall_asleep();
+            let start = Instant::now();
+            agent.send(&[0; 128]);
+            patiently("packet", || (monitor.workers()[0].packets == packets).then_some(()));
+            start.elapsed()
+        });
+        let median = median(times.collect());
+        assert!(median < SOON, "{polling:?}: {median:?}");
+        drop(agent);
+        lab.close([]);
+    }
+}
+
+#[test]
+fn a_packet_of_another_worker_wakes_the_owner_of_the_port() {
+    let mut lab = Lab::new(2, Polling::Balanced);
+    // Belongs to the first worker, which has nothing else and sleeps for long.
+    let agent = Agent::add(&mut lab);
+    let mut a = lab.add_wired(1, VifFlags::POLICY, 1).remove(0);
+    let mut buffer = [0; 2048];
+    let times = (0..TRIES).map(|port| {
+        fall_asleep();
+        let start = Instant::now();
+        lab.send(&mut a, 1, 2, port..port + 1);
+        agent.socket.recv(&mut buffer).unwrap();
+        start.elapsed()
+    });
+    let median = median(times.collect());
+    assert!(median < SOON, "{median:?}");
+    assert_eq!(lab.monitor().workers()[1].handed_off, u64::from(TRIES));
+    drop(agent);
+    lab.close([a]);
+}
+
+#[test]
+fn a_command_wakes_a_worker() {
+    let mut lab = Lab::new(2, Polling::Balanced);
+    let _agent = Agent::add(&mut lab);
+    let times = (0..TRIES).map(|_| {
+        let end = lab.add_plain(1);
+        fall_asleep();
+        let start = Instant::now();
+        // Returns when all workers have closed it.
+        lab.remove(guest(1));
+        let time = start.elapsed();
+        Box::new(end).close(&mut lab.pool);
+        time
+    });
+    let times = times.collect();
+    let median = median(times);
+    assert!(median < SOON, "{median:?}");
+    lab.remove(AGENT);
+    let start = Instant::now();
+    fall_asleep();
+    lab.close([]);
+    assert!(start.elapsed() < Duration::from_secs(2), "sleepers end when they are told to");
+}
