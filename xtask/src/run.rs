@@ -69,7 +69,7 @@ impl Run {
                 }
             }
             Work::Build => {
-                let line = "cargo build --workspace --all-targets --keep-going";
+                let line = "cargo build --workspace --all-targets --features vr-io/xsk-rs --keep-going";
                 let ended = process::run(command(line).arg(MESSAGES), &mut progress)?;
                 self.programs = cargo::programs(&ended.stdout);
                 outcome.ran(line, &ended);

@@ -78,7 +78,10 @@ pub(crate) const SUITES: &[Suite] = &[
         name: "clippy",
         covers: "lints; warnings are errors",
         budget: 240,
-        work: Work::Commands(&["cargo clippy --workspace --all-targets --keep-going -- -D warnings"], &[]),
+        work: Work::Commands(
+            &["cargo clippy --workspace --all-targets --features vr-io/xsk-rs --keep-going -- -D warnings"],
+            &[],
+        ),
     },
     Suite { name: "build", covers: "programs, tests and benches compile", budget: 480, work: Work::Build },
     Suite {
@@ -86,7 +89,10 @@ pub(crate) const SUITES: &[Suite] = &[
         covers: "documentation without warnings; its examples work",
         budget: 180,
         work: Work::Commands(
-            &["cargo doc --workspace --no-deps --keep-going", "cargo test --workspace --doc --no-fail-fast"],
+            &[
+                "cargo doc --workspace --features vr-io/xsk-rs --no-deps --keep-going",
+                "cargo test --workspace --features vr-io/xsk-rs --doc --no-fail-fast",
+            ],
             &[("RUSTDOCFLAGS", "-D warnings")],
         ),
     },
