@@ -4,6 +4,7 @@
 
 mod support;
 
+use std::fs::File;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::process::Command;
@@ -76,6 +77,8 @@ fn with_pod(pod: impl FnOnce() + Send, host: impl FnOnce() + Send) -> [Seen; 2] 
             ip(&format!("addr add {POD}/24 dev vrx-b"));
             ip("link set vrx-b up");
             pod();
+            // Who holds this keeps the pod's end of the wire.
+            File::open("/proc/thread-self/ns/net").unwrap()
         });
         ip(&format!("link set vrx-b netns {}", told.recv().unwrap()));
         go.send(()).unwrap();

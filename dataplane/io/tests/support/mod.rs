@@ -17,7 +17,9 @@ pub mod frames;
 pub mod raw;
 pub mod rig;
 
+use std::process::Command;
 use std::thread;
+use std::time::{Duration, Instant};
 
 use nix::sched::{CloneFlags, unshare};
 use vr_io::netdev;
@@ -43,4 +45,22 @@ pub fn wire(a: &str, b: &str, queues: u32, mtu: u32) {
         netdev::set_mtu(name, mtu).unwrap();
         netdev::set_up(name, true).unwrap();
     }
+    for name in [a, b] {
+        wait_until_up(name);
+    }
+}
+
+/// The kernel takes note of a carrier some time after it is there, and sends nothing before.
+fn wait_until_up(name: &str) {
+    let end = Instant::now() + Duration::from_secs(5);
+    loop {
+        let output = Command::new("ip").args(["link", "show", "dev", name]).output().unwrap();
+        if String::from_utf8_lossy(&output.stdout).contains("state UP") {
+            break;
+        }
+        assert!(Instant::now() < end, "{name} has no carrier");
+        thread::sleep(Duration::from_millis(2));
+    }
+    // A change waits for what the kernel is still doing about the carrier.
+    netdev::set_up(name, true).unwrap();
 }
