@@ -70,6 +70,9 @@ impl Full<'_> {
         if let Some(stop) = self.control_packet(pkt, origin) {
             return stop;
         }
+        if let Some(stop) = self.known_here(pkt, origin) {
+            return stop;
+        }
         if composite.members.is_empty() {
             return Stop::Drop(DropReason::Discard);
         }
@@ -172,6 +175,22 @@ impl Full<'_> {
             }
             _ => None,
         }
+    }
+
+    /// A frame that another node flooded because it does not know the destination, which is a guest of ours.
+    fn known_here(&mut self, pkt: &mut Pkt, origin: Origin) -> Option<Stop> {
+        let strip = match origin {
+            Origin::Tree => EDGE_STACK,
+            Origin::Ingress => 0,
+            _ => return None,
+        };
+        let destination = array::<6>(pkt.bytes(), strip).map(vr_types::Mac).filter(|mac| !mac.is_group())?;
+        let slot = self.entry(pkt.vrf, destination)?.nexthop;
+        let local = matches!(self.tables.nexthop(slot)?.action, NexthopAction::Encap(_));
+        local.then(|| match pkt.pull(strip) {
+            Ok(()) => self.output(pkt, slot),
+            Err(stop) => stop,
+        })
     }
 
     /// A copy of the frame behind `strip` bytes, to be sent by a member.

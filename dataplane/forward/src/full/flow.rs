@@ -118,6 +118,7 @@ impl Full<'_> {
         }
         let limit = self.tables.options.flow_hold_limit;
         if limit > 0 && self.holds.outstanding() > u64::from(limit.unsigned_abs()) {
+            self.holds.refused.fetch_add(1, Relaxed);
             return Err(DropReason::FlowUnusable.into());
         }
         if self.refuses_new_flows(pkt, nexthop) {

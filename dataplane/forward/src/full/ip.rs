@@ -74,6 +74,7 @@ impl Full<'_> {
                 let (Some(destination), Some(hops)) = (array(bytes, 24), bytes.get(7).copied()) else {
                     return Stop::Drop(DropReason::Pull);
                 };
+                // The hop limit is not decremented, as in the recordings (19-ipv6-forwarding.jsonl).
                 pkt.ttl = hops;
                 (self.tables.route6(pkt.vrf, destination), false)
             }

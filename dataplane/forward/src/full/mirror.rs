@@ -2,13 +2,15 @@
 
 use std::net::IpAddr;
 
-use vr_tables::nexthop::{Nexthop, UdpTunnel};
+use vr_tables::nexthop::{Nexthop, NexthopSlot, UdpTunnel};
+use vr_tables::snapshot::Mirror;
 use vr_tables::stats::VrfCounter;
 use vr_tables::vif::{Vif, VifFlags};
 use vr_types::{DropReason, MirrorId, VrfId};
 use vr_wire::checksum;
 
-use super::{Full, Pkt};
+use super::tunnel::complete_checksum;
+use super::{Full, Pkt, oversize};
 use crate::bytes::put;
 use crate::verdict::Stop;
 
@@ -54,6 +56,35 @@ impl Full<'_> {
             return;
         }
         let Some(mut copy) = self.duplicate(pkt) else { return };
+        let end = if copy.offload.is_super_frame() {
+            // The headers in front of a copy know one length.
+            match copy
+                .classify(0)
+                .map_err(|_| DropReason::InvalidPacket.into())
+                .and_then(|()| oversize::plan(&copy, None))
+            {
+                Ok(plan) => self.for_each_segment(&copy, &plan, |full, segment| {
+                    full.send_mirrored(segment, (vif, why), &mirror, (slot, nexthop))
+                }),
+                Err(stop) => stop,
+            }
+        } else {
+            self.send_mirrored(&mut copy, (vif, why), &mirror, (slot, nexthop))
+        };
+        self.finish(copy, end);
+    }
+
+    /// Sends a copy to its analyzer.
+    fn send_mirrored(
+        &mut self,
+        copy: &mut Pkt,
+        (vif, why): (&Vif, Why),
+        mirror: &Mirror,
+        (slot, nexthop): (NexthopSlot, &Nexthop),
+    ) -> Stop {
+        if let Err(stop) = complete_checksum(copy) {
+            return stop;
+        }
         copy.mirror_copy = true;
         copy.flow_done = true;
         copy.flow = None;
@@ -73,13 +104,12 @@ impl Full<'_> {
                 Why::Sent => &vif.details.mirror_out,
             };
             let metadata: &[u8] = if configured.is_empty() { &NO_METADATA } else { configured };
-            if copy.frame.push(metadata.len()).is_none() {
-                return self.drop(copy, DropReason::Push);
+            if let Err(stop) = copy.push(metadata.len()) {
+                return stop;
             }
             copy.frame.bytes_mut()[..metadata.len()].copy_from_slice(metadata);
         }
-        let end = self.output(&mut copy, slot);
-        self.finish(copy, end);
+        self.output(copy, slot)
     }
 
     /// Output by a mirror tunnel: UDP and IP in front of the copy, then routed.

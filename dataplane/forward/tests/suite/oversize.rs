@@ -239,7 +239,7 @@ fn check_trap(sent: &Traffic, route: Route) {
 }
 
 /// Joins fragments that come in order to the payloads of the packets that they were.
-fn reassemble(fragments: &[Vec<u8>]) -> Vec<Vec<u8>> {
+pub(crate) fn reassemble(fragments: &[Vec<u8>]) -> Vec<Vec<u8>> {
     let (mut whole, mut payload, mut id) = (Vec::new(), Vec::new(), None);
     for fragment in fragments {
         let field = be16(fragment, 6);
