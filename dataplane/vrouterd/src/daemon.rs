@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use vr_frame::PoolSet;
 use vr_runtime::{Workers, WorkersConfig};
 use vr_shim::{About, Server};
@@ -24,6 +25,7 @@ const ADDRESSES: Duration = Duration::from_secs(1);
 /// Runs until a signal asks to end.
 pub(crate) fn run(config: &Config) -> Result<(), Failure> {
     let signals = Signals::take()?;
+    allow_descriptors();
     let directory = config.socket_dir();
     let _lock = DirectoryLock::take(&directory)?;
     let workers = config.workers.count.get() as u8;
@@ -52,6 +54,15 @@ pub(crate) fn run(config: &Config) -> Result<(), Failure> {
     tracing::info!(directory = %directory.display(), "serving");
     control_loop(&mut server, &mut tables, &mut workers, &signals)?;
     Ok(())
+}
+
+/// Every pod takes several descriptors; the usual limit is for programs that use `select`.
+fn allow_descriptors() {
+    let raised = getrlimit(Resource::RLIMIT_NOFILE)
+        .and_then(|(_, hard)| setrlimit(Resource::RLIMIT_NOFILE, hard, hard));
+    if let Err(error) = raised {
+        tracing::warn!(%error, "the limit of open files stays as it is");
+    }
 }
 
 fn control_loop(
