@@ -58,7 +58,7 @@ impl Lab {
         let limits = Limits {
             interfaces: 16,
             nexthops: 128,
-            labels: 128,
+            labels: 2048,
             vrfs: 4,
             flows: Geometry { entries: 256, overflow: 64 },
             bridge: Geometry { entries: 64, overflow: 16 },

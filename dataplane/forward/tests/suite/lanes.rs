@@ -21,6 +21,8 @@ enum Way {
     Bridged,
     /// To a MAC that nobody has.
     Unknown,
+    /// To everybody.
+    Broadcast,
 }
 
 /// A frame of a flow, with what may be odd about it.
@@ -64,8 +66,11 @@ impl FrameSpec {
     }
 
     fn ethernet(&self, id: u16, destination: Mac, source: Mac) -> Vec<u8> {
-        let destination =
-            if matches!(self.way, Way::Unknown) { Mac([2, 9, 9, 9, 9, 9]) } else { destination };
+        let destination = match self.way {
+            Way::Unknown => Mac([2, 9, 9, 9, 9, 9]),
+            Way::Broadcast => Mac::BROADCAST,
+            Way::Routed | Way::Bridged => destination,
+        };
         let inet = self.inet(id);
         if !self.tagged {
             return packets::ethernet(destination, source, 0x0800, &inet);
@@ -137,7 +142,9 @@ fn mostly<T: Clone + std::fmt::Debug>(usual: T, other: impl Strategy<Value = T>)
 fn frame() -> impl Strategy<Value = FrameSpec> {
     let header = (
         flow(),
-        prop_oneof![8 => Just(Way::Routed), 8 => Just(Way::Bridged), 1 => Just(Way::Unknown)],
+        prop_oneof![
+            8 => Just(Way::Routed), 8 => Just(Way::Bridged), 1 => Just(Way::Unknown), 1 => Just(Way::Broadcast)
+        ],
         mostly(64, select(vec![0u8, 1, 2])),
         mostly(ACK, select(vec![0u8, 0x02, 0x12, 0x11, 0x04, 0x14])),
         mostly(0u16, select(vec![0x4000u16, 0x2000, 0x2002, 0x0004, 0x8000])),

@@ -10,8 +10,9 @@ use vr_tables::control::{
 use vr_tables::fib::RouteFlags;
 use vr_tables::flow::{FlowAction, FlowFlags, FlowKey};
 use vr_tables::nexthop::{NexthopFamily, NexthopFlags};
+use vr_tables::snapshot::Mirror;
 use vr_tables::vif::{VifFlags, VifKind};
-use vr_types::{Label, Mac, NexthopId, VifId, Vni, VrfId};
+use vr_types::{Label, Mac, MirrorId, NexthopId, VifId, Vni, VrfId};
 
 pub(crate) const FABRIC: VifId = VifId(0);
 pub(crate) const HOST: VifId = VifId(1);
@@ -43,6 +44,17 @@ const ROUTED: [u32; 2] = [20, 22];
 const BRIDGED: [u32; 2] = [21, 23];
 const TUNNEL: [u32; 3] = [30, 31, 32];
 const TRANSLATE: u32 = 40;
+/// Replication: guests, neighbours in the multicast tree, a peer that replicates itself, and their root.
+const LOCAL_MEMBERS: u32 = 50;
+const TREE_MEMBERS: u32 = 51;
+const PEER_MEMBERS: u32 = 52;
+const BROADCAST: u32 = 53;
+const ANALYZER_TUNNEL: u32 = 60;
+/// Labels of the multicast tree: those of its neighbours, and ours.
+pub(crate) const TREE_LABELS: [u32; 2] = [2000, 2001];
+pub(crate) const OWN_TREE_LABEL: u32 = 1500;
+/// Where mirrored frames go, by UDP to port 8099.
+pub(crate) const ANALYZER: [u8; 4] = [172, 16, 0, 50];
 /// Fabric, host and agent interfaces: 14 bytes of Ethernet and 1,500.
 pub(crate) const UNDERLAY_MTU: usize = 1500;
 
@@ -94,6 +106,42 @@ fn tunnel(which: usize) -> NexthopSpec {
 fn to_guest(which: usize, flags: NexthopFlags) -> [NexthopSpec; 2] {
     [(ROUTED, NexthopFamily::Inet), (BRIDGED, NexthopFamily::Bridge)]
         .map(|(ids, family)| encap(ids[which], family, GUESTS[which], GUEST_MAC[which], flags))
+}
+
+fn composite(id: u32, flags: NexthopFlags, members: &[(u32, u32)]) -> NexthopSpec {
+    NexthopSpec {
+        members: members.iter().map(|(id, _)| Some(NexthopId(*id))).collect(),
+        labels: members.iter().map(|(_, label)| *label as i32).collect(),
+        ..nexthop(id, NexthopKind::Composite, NexthopFamily::Bridge, VRF, flags)
+    }
+}
+
+/// The broadcast tree and the analyzer's tunnel.
+fn replication() -> [NexthopSpec; 5] {
+    let tree = [(TUNNEL[0], TREE_LABELS[0]), (TUNNEL[1], TREE_LABELS[1])];
+    [
+        composite(LOCAL_MEMBERS, NexthopFlags::COMPOSITE_ENCAP, &BRIDGED.map(|id| (id, 0))),
+        composite(TREE_MEMBERS, NexthopFlags::COMPOSITE_FABRIC, &tree),
+        composite(PEER_MEMBERS, NexthopFlags::COMPOSITE_EVPN, &[(TUNNEL[2], VNI)]),
+        composite(
+            BROADCAST,
+            NexthopFlags::MCAST,
+            &[(LOCAL_MEMBERS, 0), (TREE_MEMBERS, 0), (PEER_MEMBERS, 0)],
+        ),
+        NexthopSpec {
+            source: Some(IpAddr::from(NODE)),
+            destination: Some(IpAddr::from(ANALYZER)),
+            source_port: 8099,
+            destination_port: 8099,
+            ..nexthop(
+                ANALYZER_TUNNEL,
+                NexthopKind::Tunnel,
+                NexthopFamily::Inet,
+                VrfId::FABRIC,
+                NexthopFlags::TUNNEL_UDP,
+            )
+        },
+    ]
 }
 
 fn route(vrf: VrfId, address: [u8; 4], nexthop: u32, label: Option<u32>) -> RouteSpec {
@@ -155,7 +203,7 @@ pub(crate) fn program(tables: &mut Tables, datapath: &mut dyn Datapath) {
     ];
     let policy = NexthopFlags::POLICY;
     let guests = to_guest(0, policy).into_iter().chain(to_guest(1, policy));
-    for spec in fixed.into_iter().chain((0..3).map(tunnel)).chain(guests) {
+    for spec in fixed.into_iter().chain((0..3).map(tunnel)).chain(guests).chain(replication()) {
         tables.nexthop_add(&spec).unwrap();
     }
     for which in 0..2 {
@@ -169,6 +217,11 @@ pub(crate) fn program(tables: &mut Tables, datapath: &mut dyn Datapath) {
     tables.bridge_add(&bridge(Mac::VIRTUAL_ROUTER, L2_RECEIVE, None)).unwrap();
     tables.route_add(&route(VrfId::FABRIC, NODE, TO_HOST, None)).unwrap();
     tables.route_add(&route(VrfId::FABRIC, PEER, NEIGHBOUR, None)).unwrap();
+    tables.route_add(&route(VrfId::FABRIC, ANALYZER, NEIGHBOUR, None)).unwrap();
+    tables.label_add(Label(OWN_TREE_LABEL), NexthopId(BROADCAST)).unwrap();
+    tables.bridge_add(&bridge(Mac::BROADCAST, BROADCAST, Some(VNI))).unwrap();
+    let analyzer = Mirror { nexthop: NexthopId(ANALYZER_TUNNEL), flags: 0, vni: -1, vlan: -1 };
+    tables.mirror_add(MirrorId(0), analyzer).unwrap();
     for which in 0..3 {
         tables.route_add(&remote_route(which, which)).unwrap();
         tables.bridge_add(&remote_bridge(which, which)).unwrap();
@@ -238,7 +291,7 @@ pub(crate) enum Change {
         bridged: bool,
         there: bool,
     },
-    /// A mirror flag that leads to no mirror still is for the full path.
+    /// Switches the mirror of a guest.
     Mirror {
         guest: usize,
         on: bool,
@@ -287,8 +340,9 @@ impl Change {
                 }
             }
             Self::Mirror { guest: which, on } => {
-                let mirror = if on { VifFlags::MIRROR_TX } else { VifFlags::empty() };
-                tables.vif_add(&guest(which, VifFlags::POLICY | mirror), datapath).unwrap();
+                let mirror = if on { VifFlags::MIRROR_RX | VifFlags::MIRROR_TX } else { VifFlags::empty() };
+                let spec = VifSpec { mirror: MirrorId(0), ..guest(which, VifFlags::POLICY | mirror) };
+                tables.vif_add(&spec, datapath).unwrap();
             }
         }
     }
