@@ -17,9 +17,6 @@ pub(crate) enum Missing {
          those that are there"
     )]
     Fabric(String),
-    /// Sizes of tables that cannot be.
-    #[error("the tables cannot have these sizes: {0}")]
-    Limits(#[from] vr_tables::control::LimitError),
 }
 
 /// What the daemon does needs these, by their numbers in `linux/capability.h`.
@@ -30,7 +27,6 @@ const SYS_ADMIN: u32 = 21;
 
 /// Looks whether everything is there. Changes nothing.
 pub(crate) fn check(config: &Config) -> Result<(), Failure> {
-    config.tables.limits().check().map_err(Missing::Limits)?;
     capabilities()?;
     if let Some(device) = &config.fabric.device {
         match netdev::index(device.as_str()) {

@@ -46,33 +46,50 @@ impl Default for Limits {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{given} {what} are not possible; choose {least} to {most}")]
 pub struct LimitError {
+    /// Name of the field of [`Limits`].
+    pub field: &'static str,
     what: &'static str,
     given: u64,
-    least: u64,
-    most: u64,
+    least: u32,
+    most: u32,
 }
 
+/// The least and the greatest size of each table: identifiers have so many bits in messages and entries.
 impl Limits {
-    /// Whether tables of these sizes can be made: identifiers have so many bits in messages and entries.
+    /// Interfaces.
+    pub const INTERFACES: (u32, u32) = (8, 65_000);
+    /// Nexthop ids. Routes may keep twice as many objects alive (compiled flows have 21 bits for them).
+    pub const NEXTHOPS: (u32, u32) = (16, 1 << 20);
+    /// MPLS labels.
+    pub const LABELS: (u32, u32) = (32, 1 << 20);
+    /// VRFs.
+    pub const VRFS: (u32, u32) = (2, 65_000);
+    /// Flow entries, overflow included.
+    pub const FLOWS: (u32, u32) = (1024, 1 << 24);
+    /// Bridge entries, overflow included; compiled flows have 21 bits for them, one value means none.
+    pub const BRIDGE: (u32, u32) = (1024, (1 << 21) - 1);
+
+    /// Whether tables of these sizes can be made.
     ///
     /// # Errors
     /// [`LimitError`] names the first size that is out of range.
     pub fn check(&self) -> Result<(), LimitError> {
-        let slots = (1 << 21) - 1;
+        let Self { interfaces, nexthops, labels, vrfs, mirrors, qos_maps, forwarding_classes, flows, bridge } =
+            self;
         let sizes = [
-            ("interfaces", u64::from(self.interfaces), 3, 65_535),
-            ("nexthops", u64::from(self.nexthops), 1, slots),
-            ("MPLS labels", u64::from(self.labels), 1, 1 << 20),
-            ("VRFs", u64::from(self.vrfs), 1, 65_535),
-            ("mirror entries", u64::from(self.mirrors), 0, 255),
-            ("QoS maps", u64::from(self.qos_maps), 0, 65_535),
-            ("forwarding classes", u64::from(self.forwarding_classes), 0, 256),
-            ("bridge entries", self.bridge.total() as u64, 4, slots),
-            ("flow entries", self.flows.total() as u64, 4, 1 << 24),
+            ("interfaces", "interfaces", u64::from(*interfaces), Self::INTERFACES),
+            ("nexthops", "nexthops", u64::from(*nexthops), Self::NEXTHOPS),
+            ("labels", "MPLS labels", u64::from(*labels), Self::LABELS),
+            ("vrfs", "VRFs", u64::from(*vrfs), Self::VRFS),
+            ("mirrors", "mirror entries", u64::from(*mirrors), (0, 255)),
+            ("qos_maps", "QoS maps", u64::from(*qos_maps), (0, 65_535)),
+            ("forwarding_classes", "forwarding classes", u64::from(*forwarding_classes), (0, 256)),
+            ("flows", "flow entries, overflow included,", flows.total() as u64, Self::FLOWS),
+            ("bridge", "bridge entries, overflow included,", bridge.total() as u64, Self::BRIDGE),
         ];
-        let bad = sizes.into_iter().find(|(_, given, least, most)| !(least..=most).contains(&given));
-        match bad {
-            Some((what, given, least, most)) => Err(LimitError { what, given, least, most }),
+        let outside = |given, (least, most)| given < u64::from(least) || given > u64::from(most);
+        match sizes.into_iter().find(|(.., given, range)| outside(*given, *range)) {
+            Some((field, what, given, (least, most))) => Err(LimitError { field, what, given, least, most }),
             None => Ok(()),
         }
     }
@@ -109,11 +126,16 @@ impl Default for TablesConfig {
 #[cfg(test)]
 mod tests {
     use super::Limits;
+    use crate::geometry::Geometry;
 
     #[test]
     fn sizes_are_checked_and_named() {
         assert_eq!(Limits::default().check(), Ok(()));
         let error = Limits { vrfs: 70_000, ..Limits::default() }.check().unwrap_err();
-        assert_eq!(error.to_string(), "70000 VRFs are not possible; choose 1 to 65535");
+        assert_eq!(error.to_string(), "70000 VRFs are not possible; choose 2 to 65000");
+        let flows = Geometry { entries: Limits::FLOWS.1, overflow: 0 };
+        assert_eq!(Limits { flows, ..Limits::default() }.check(), Ok(()));
+        let flows = Geometry { overflow: 1, ..flows };
+        assert_eq!(Limits { flows, ..Limits::default() }.check().unwrap_err().field, "flows");
     }
 }

@@ -43,10 +43,14 @@ impl ConfigError {
     }
 }
 
-/// The line, from 1 on, in which a key stands.
+/// The line, from 1 on, in which a key stands, in a table of its own or in an inline one.
 pub(super) fn line_of(text: &str, key: &str) -> usize {
-    let has_key = |line: &str| {
-        line.trim_start().strip_prefix(key).is_some_and(|rest| rest.trim_start().starts_with('='))
+    let of_word = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
+    let sets_key = |line: &str| {
+        let line = line.split('#').next().unwrap_or("");
+        line.match_indices(key).any(|(at, _)| {
+            !line[..at].ends_with(of_word) && line[at + key.len()..].trim_start().starts_with('=')
+        })
     };
-    text.lines().position(has_key).map_or(1, |line| line + 1)
+    text.lines().position(sets_key).map_or(1, |line| line + 1)
 }

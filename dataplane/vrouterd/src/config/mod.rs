@@ -164,6 +164,12 @@ impl Config {
                 what: "host = \"vhost0\" is not supported yet; use host = \"nic\"",
             });
         }
+        // Entries and overflow entries have one bound together.
+        config.tables.limits().check().map_err(|error| ConfigError::Parse {
+            path: path.to_owned(),
+            line: error::line_of(text, error.field),
+            what: error.to_string(),
+        })?;
         Ok(config)
     }
 
@@ -236,6 +242,23 @@ mod tests {
         assert!(refusal("socket_dir = \"relative\"").contains("line 1"));
         assert!(refusal("instance = \"a/b\"").contains("line 1"));
         assert!(refusal("[tables]\nflows = 3\n").contains("line 2"));
+    }
+
+    #[test]
+    fn tables_too_large_are_refused_by_file_and_line() {
+        assert_eq!(
+            refusal("[tables]\nvrfs = 10\nflows = 16777217\n"),
+            "/etc/v.toml, line 3: 16777217 is not a number from 1024 to 16777216"
+        );
+        assert_eq!(
+            refusal("[tables]\nvrfs = 10\nflows = 16777216\n"),
+            "/etc/v.toml, line 3: 20132864 flow entries, overflow included, are not possible; choose 1024 to 16777216"
+        );
+        assert!(parse("[tables]\nflows = 16777216\nflow_overflow = 0\n").is_ok());
+        let bridge = refusal("tables = { vrfs = 10, bridge = 2097148, bridge_overflow = 4 } # bridge\n");
+        assert!(bridge.starts_with("/etc/v.toml, line 1: 2097152 bridge entries"), "{bridge}");
+        let dotted = refusal("\n# flows = 1\ntables.flows = 16777212\ntables.flow_overflow = 5\n");
+        assert!(dotted.starts_with("/etc/v.toml, line 3: 16777217 flow entries"), "{dotted}");
     }
 
     #[test]

@@ -12,21 +12,21 @@ use super::Bounded;
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct TableSizes {
     /// Interfaces.
-    pub(crate) interfaces: Bounded<8, 65_000, 4355>,
+    pub(crate) interfaces: Bounded<{ Limits::INTERFACES.0 }, { Limits::INTERFACES.1 }, 4355>,
     /// Nexthops.
-    pub(crate) nexthops: Bounded<16, 1_048_576, 524_288>,
+    pub(crate) nexthops: Bounded<{ Limits::NEXTHOPS.0 }, { Limits::NEXTHOPS.1 }, 524_288>,
     /// MPLS labels.
-    pub(crate) labels: Bounded<32, 1_048_576, 5120>,
+    pub(crate) labels: Bounded<{ Limits::LABELS.0 }, { Limits::LABELS.1 }, 5120>,
     /// VRFs.
-    pub(crate) vrfs: Bounded<2, 65_000, 4096>,
+    pub(crate) vrfs: Bounded<{ Limits::VRFS.0 }, { Limits::VRFS.1 }, 4096>,
     /// Flow entries in buckets, a multiple of four. One takes 256 bytes in the shared file.
-    pub(crate) flows: Bounded<1024, 67_108_864, 524_288>,
+    pub(crate) flows: Bounded<{ Limits::FLOWS.0 }, { Limits::FLOWS.1 }, { Geometry::FLOW.entries }>,
     /// Flow entries besides; without it a fifth of `flows`, rounded up to 1,024.
-    pub(crate) flow_overflow: Option<Bounded<0, 16_777_216, 0>>,
+    pub(crate) flow_overflow: Option<Bounded<0, { Limits::FLOWS.1 }, 0>>,
     /// Bridge entries in buckets, a multiple of four. One takes 64 bytes in the shared file.
-    pub(crate) bridge: Bounded<1024, 16_777_216, 262_144>,
+    pub(crate) bridge: Bounded<{ Limits::BRIDGE.0 }, { Limits::BRIDGE.1 }, { Geometry::BRIDGE.entries }>,
     /// Bridge entries besides; without it a fifth of `bridge`, rounded up to 1,024.
-    pub(crate) bridge_overflow: Option<Bounded<0, 4_194_304, 0>>,
+    pub(crate) bridge_overflow: Option<Bounded<0, { Limits::BRIDGE.1 }, 0>>,
 }
 
 impl TableSizes {
