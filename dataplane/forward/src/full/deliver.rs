@@ -35,7 +35,7 @@ impl Full<'_> {
             return stop;
         }
         self.mirror_sent(pkt, vif);
-        let tunnelled = matches!(pkt.kind, Kind::InetInTunnel | Kind::Inet6InTunnel);
+        let tunnelled = matches!(pkt.kind, Kind::InetInTunnel | Kind::Inet6InTunnel | Kind::OtherInTunnel);
         if tunnelled && vif.kind == VifKind::Physical && pkt.frame.len() > vif.mtu as usize {
             return self.fragment(pkt, vif);
         }

@@ -204,8 +204,9 @@ impl Full<'_> {
             waiting.iter().position(|waiting| waiting.datagram == datagram).map(|at| waiting.remove(at))
         } {
             pkt.flow_wanted = true;
-            let end = match self.flow(&mut pkt, resume) {
-                Ok(()) => self.resume(&mut pkt, resume),
+            let resume = self.find_again(&mut pkt, resume);
+            let end = match resume.and_then(|resume| self.flow(&mut pkt, resume).map(|()| resume)) {
+                Ok(resume) => self.resume(&mut pkt, resume),
                 // The datagram was forgotten meanwhile; nobody else will release this fragment.
                 Err(Stop::AwaitFirstFragment(..)) => Stop::Drop(DropReason::NoFragEntry),
                 Err(stop) => stop,

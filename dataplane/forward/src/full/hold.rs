@@ -8,9 +8,10 @@ use vr_frame::FramePool;
 use vr_tables::flow::{FlowAction, FlowFlags, SharedFlow};
 use vr_types::{DropReason, FlowIndex, Trap, TrapReason};
 
+use super::pkt::Target;
 use super::{Full, Pkt, Resume};
 use crate::Now;
-use crate::verdict::Stop;
+use crate::verdict::{Step, Stop};
 
 /// Packets that one flow may keep waiting.
 const QUEUE: usize = 3;
@@ -117,8 +118,9 @@ impl Full<'_> {
             } else if self.tables.vif(pkt.vif).is_none() {
                 Stop::Drop(DropReason::InvalidIf)
             } else {
-                match self.apply_flow(&mut pkt, flow) {
-                    Ok(()) => self.resume(&mut pkt, resume),
+                let resume = self.find_again(&mut pkt, resume);
+                match resume.and_then(|resume| self.apply_flow(&mut pkt, flow).map(|()| resume)) {
+                    Ok(resume) => self.resume(&mut pkt, resume),
                     Err(stop) => stop,
                 }
             };
@@ -126,12 +128,27 @@ impl Full<'_> {
         }
     }
 
+    /// Before a packet that waited goes on: the nexthop that it was on its way to, as the tables are now.
+    pub(super) fn find_again(&self, pkt: &mut Pkt, resume: Resume) -> Step<Resume> {
+        let Resume::Nexthop(target) = resume else { return Ok(resume) };
+        if target.epoch == self.tables.epoch {
+            return Ok(resume);
+        }
+        let slot = *self.tables.nexthop_slots.get(target.id.index()).ok_or(DropReason::InvalidNh)?;
+        let same = self.tables.nexthop(slot).is_some_and(|nexthop| nexthop.vif() == target.vif);
+        if !same {
+            return Err(DropReason::InvalidNh.into());
+        }
+        pkt.nexthop = Some(slot);
+        Ok(Resume::Nexthop(Target { slot, epoch: self.tables.epoch, ..target }))
+    }
+
     /// Goes on behind the flow lookup.
     pub(super) fn resume(&mut self, pkt: &mut Pkt, resume: Resume) -> Stop {
         match resume {
             Resume::Bridge => self.bridge_input(pkt),
             Resume::Route => self.route(pkt),
-            Resume::Nexthop(slot) => self.output_after_flow(pkt, slot),
+            Resume::Nexthop(target) => self.output_after_flow(pkt, target.slot),
             Resume::Local => match self.route_again_if_translated(pkt) {
                 Some(stop) => stop,
                 None => self.deliver_to_host(pkt, None),

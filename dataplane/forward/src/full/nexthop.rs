@@ -4,6 +4,7 @@ use vr_tables::nexthop::{Nexthop, NexthopAction, NexthopFamily, NexthopFlags, Ne
 use vr_tables::stats::VrfCounter;
 use vr_types::{DropReason, Trap, TrapReason};
 
+use super::pkt::Target;
 use super::{Full, Kind, Pkt, Resume};
 use crate::verdict::Stop;
 
@@ -24,7 +25,8 @@ impl Full<'_> {
         }
         if pkt.kind.is_ip() && !pkt.flow_done && nexthop.wants_flow() {
             pkt.flow_wanted = true;
-            if let Err(stop) = self.flow(pkt, Resume::Nexthop(slot)) {
+            let (id, vif, epoch) = (nexthop.id, nexthop.vif(), self.tables.epoch);
+            if let Err(stop) = self.flow(pkt, Resume::Nexthop(Target { slot, id, vif, epoch })) {
                 return stop;
             }
             return self.output_after_flow(pkt, slot);

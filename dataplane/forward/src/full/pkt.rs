@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use vr_frame::{Frame, Offload, Packet};
 use vr_tables::flow::State;
 use vr_tables::nexthop::NexthopSlot;
-use vr_types::{BridgeIndex, DropReason, FlowIndex, Mac, VifId, VrfId};
+use vr_types::{BridgeIndex, DropReason, FlowIndex, Mac, NexthopId, VifId, VrfId};
 
 use crate::bytes::{array, be16};
 use crate::verdict::Stop;
@@ -20,6 +20,8 @@ pub(crate) enum Kind {
     InetInTunnel,
     /// Tunnelled, with an IPv6 packet inside.
     Inet6InTunnel,
+    /// Tunnelled, with something else inside.
+    OtherInTunnel,
     /// Injected by the agent to be sent as it is.
     Agent,
     Unknown,
@@ -49,9 +51,19 @@ pub(crate) enum Resume {
     /// IP input: routing.
     Route,
     /// Output of this nexthop.
-    Nexthop(NexthopSlot),
+    Nexthop(Target),
     /// Local receive after a relaxed policy check.
     Local,
+}
+
+/// A nexthop, described so that it is found again when a packet has waited: its slot may have changed hands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Target {
+    pub(crate) slot: NexthopSlot,
+    pub(crate) id: NexthopId,
+    pub(crate) vif: Option<VifId>,
+    /// Epoch of the tables in which the slot was right.
+    pub(crate) epoch: u32,
 }
 
 /// A packet with its state.

@@ -153,7 +153,7 @@ impl Full<'_> {
         pkt.kind = match pkt.kind {
             Kind::Inet => Kind::InetInTunnel,
             Kind::Inet6 => Kind::Inet6InTunnel,
-            _ => Kind::Inet,
+            _ => Kind::OtherInTunnel,
         };
         Ok(())
     }

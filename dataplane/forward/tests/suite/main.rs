@@ -9,4 +9,5 @@ mod lanes;
 mod oversize;
 mod packets;
 mod plain;
+mod waiting;
 mod world;

@@ -228,6 +228,25 @@ pub(crate) fn program(tables: &mut Tables, datapath: &mut dyn Datapath) {
     }
 }
 
+/// Removes the first guest's routed nexthop with all that refers to it.
+pub(crate) fn remove_routed_nexthop(tables: &mut Tables) {
+    tables.label_delete(Label(LABELS[0][0])).unwrap();
+    tables.route_delete(&route(VRF, GUEST_ADDRESS[0], 0, None)).unwrap();
+    tables.nexthop_delete(NexthopId(ROUTED[0])).unwrap();
+}
+
+/// Adds a nexthop of another id that leads to the second guest.
+pub(crate) fn add_other_nexthop(tables: &mut Tables) {
+    let spec = encap(70, NexthopFamily::Inet, GUESTS[1], GUEST_MAC[1], NexthopFlags::empty());
+    tables.nexthop_add(&spec).unwrap();
+}
+
+/// Adds the first guest's routed nexthop again.
+pub(crate) fn add_routed_nexthop(tables: &mut Tables) {
+    let [routed, _] = to_guest(0, NexthopFlags::POLICY);
+    tables.nexthop_add(&routed).unwrap();
+}
+
 /// A flow of a guest, either direction.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Flow {

@@ -1,0 +1,78 @@
+//! Packets that wait for the agent while the tables change.
+
+use vr_frame::Offload;
+use vr_tables::flow::FlowAction;
+use vr_types::DropReason;
+
+use crate::lab::{Lab, Traffic};
+use crate::packets::{self, Inet, UDP, Wrap, from_peer};
+use crate::world::{
+    AGENT, Change, FABRIC, Flow, GUESTS, LABELS, PEER, add_other_nexthop, add_routed_nexthop,
+    remove_routed_nexthop,
+};
+
+const FLOW: Flow = Flow { guest: 0, far: 0, protocol: UDP, port: 1000, outwards: false };
+
+/// A node on which a packet from the fabric for the first guest waits.
+fn waiting() -> Lab {
+    let mut lab = Lab::new(true);
+    let (ends, ports) = FLOW.ends();
+    let inet = Inet {
+        source: ends[0],
+        destination: ends[1],
+        protocol: UDP,
+        id: 1,
+        fragment: 0,
+        ttl: 64,
+        options: Vec::new(),
+        payload: packets::udp(ends, ports, b"data"),
+    };
+    let bytes = from_peer(Wrap::Udp(LABELS[0][0]), PEER, 64, &inet.bytes());
+    let sent = lab.receive(&[Traffic { vif: FABRIC, bytes, offload: Offload::NONE }]);
+    assert_eq!(sent.iter().map(|frame| frame.vif).collect::<Vec<_>>(), [AGENT]);
+    lab
+}
+
+/// The agent lets the flow pass; where its packet went.
+fn release(lab: &mut Lab) -> Vec<vr_types::VifId> {
+    let set = Change::SetFlow { flow: FLOW, action: FlowAction::Forward, ttl: 0, check_source: true };
+    lab.command(|tables, datapath| set.apply(tables, datapath)).iter().map(|frame| frame.vif).collect()
+}
+
+#[test]
+fn a_packet_goes_where_it_was_on_its_way_to() {
+    let mut lab = waiting();
+    assert_eq!(release(&mut lab), [GUESTS[0]]);
+    lab.close();
+}
+
+/// The slot of the packet's nexthop has another nexthop by now.
+#[test]
+fn a_packet_never_takes_the_successor_of_its_nexthop() {
+    let mut lab = waiting();
+    lab.command(|tables, _| remove_routed_nexthop(tables));
+    lab.command(|tables, _| add_other_nexthop(tables));
+    assert_eq!(release(&mut lab), []);
+    assert_eq!(lab.drops(DropReason::InvalidNh), 1);
+    lab.close();
+}
+
+#[test]
+fn a_packet_finds_its_nexthop_in_another_slot() {
+    let mut lab = waiting();
+    lab.command(|tables, _| remove_routed_nexthop(tables));
+    lab.command(|tables, _| add_other_nexthop(tables));
+    lab.command(|tables, _| add_routed_nexthop(tables));
+    assert_eq!(release(&mut lab), [GUESTS[0]]);
+    lab.close();
+}
+
+/// The agent does not answer.
+#[test]
+fn a_packet_does_not_wait_for_ever() {
+    let mut lab = waiting();
+    assert_eq!(lab.pass(6000), []);
+    assert_eq!(lab.drops(DropReason::FlowUnusable), 1);
+    assert_eq!(release(&mut lab), []);
+    lab.close();
+}
