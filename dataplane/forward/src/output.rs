@@ -55,7 +55,7 @@ impl Output {
     #[inline]
     pub fn append_to(&mut self, target: &mut Vec<Packet>) {
         self.to.clear();
-        target.append(&mut self.packets);
+        vr_frame::move_behind(&mut self.packets, target);
     }
 
     /// Removes all packets, in order.

@@ -61,7 +61,7 @@ impl Batch {
     pub fn append(&mut self, source: &mut Vec<Packet>) -> bool {
         let fits = source.len() <= self.remaining_capacity();
         if fits {
-            self.packets.append(source);
+            move_behind(source, &mut self.packets);
         }
         fits
     }
@@ -69,7 +69,18 @@ impl Batch {
     /// Moves all packets behind those of `target`.
     #[inline]
     pub fn append_to(&mut self, target: &mut Vec<Packet>) {
-        target.append(&mut self.packets);
+        move_behind(&mut self.packets, target);
+    }
+}
+
+/// Moves all packets of `source` behind those of `target`. Where nothing is in front of them and both lists have
+/// room for a batch, the lists change places and no packet is copied.
+#[inline]
+pub fn move_behind(source: &mut Vec<Packet>, target: &mut Vec<Packet>) {
+    if target.is_empty() && target.capacity() >= BATCH && source.capacity() >= BATCH {
+        std::mem::swap(source, target);
+    } else {
+        target.append(source);
     }
 }
 

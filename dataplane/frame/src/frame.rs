@@ -106,6 +106,32 @@ impl Frame {
         unsafe { std::slice::from_raw_parts_mut(self.data.as_ptr(), self.len as usize) }
     }
 
+    /// The `N` bytes that end at byte `at` of the window, in it or in front of it, for writing; `None` when the
+    /// window or the headroom is too small.
+    #[inline]
+    #[must_use]
+    pub const fn before_mut<const N: usize>(&mut self, at: usize) -> Option<&mut [u8; N]> {
+        if at > self.len as usize || N > self.headroom as usize + at {
+            return None;
+        }
+        // SAFETY: the range ends inside the window and starts inside the headroom or the window, so it lies in
+        // the buffer that this frame owns; `&mut self` makes the access exclusive.
+        Some(unsafe { &mut *self.data.as_ptr().add(at).sub(N).cast() })
+    }
+
+    /// Asks for the cache line at this offset from the first byte of the window. Never faults, changes nothing.
+    #[inline(always)]
+    pub fn prefetch(&self, offset: isize) {
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: a prefetch has no architectural effect and accepts any address.
+        unsafe {
+            use core::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+            _mm_prefetch::<_MM_HINT_T0>(self.data.as_ptr().wrapping_offset(offset).cast_const().cast());
+        }
+        #[cfg(not(target_arch = "x86_64"))]
+        let _ = offset;
+    }
+
     /// Grows the window by `count` bytes in front and returns the whole window; `None`, with nothing
     /// changed, when the headroom is too small. The new bytes hold what was there before.
     #[inline]

@@ -15,7 +15,7 @@ mod offload;
 mod pool;
 
 pub use arena::{Arena, ArenaError, BufferClass};
-pub use batch::Batch;
+pub use batch::{Batch, move_behind};
 pub use frame::{Frame, leaked_frames};
 pub use offload::{GsoKind, Offload};
 pub use pool::{FramePool, PoolSet, PoolSizes};
