@@ -88,8 +88,8 @@ impl Port for MemoryPort {
     fn receive(&mut self, pool: &mut FramePool, batch: &mut Batch) {
         let (mut packets, mut bytes) = (0, 0);
         let mut queue = self.incoming.frames();
-        while !batch.is_full() {
-            let Some(packet) = queue.pop_front() else { break };
+        let count = queue.len().min(batch.remaining_capacity());
+        for packet in queue.drain(..count) {
             if packet.frame.len() < ETHERNET_HEADER {
                 self.counters.cells().rx_malformed.add(1);
                 pool.free(packet.frame);
@@ -109,8 +109,15 @@ impl Port for MemoryPort {
     fn transmit(&mut self, pool: &mut FramePool, batch: &mut Batch) {
         let (mut packets, mut bytes) = (0, 0);
         let mut queue = self.outgoing.frames();
+        let capabilities = self.capabilities();
+        let fits = |packet: &Packet| capabilities.check(&packet.frame, &packet.offload).is_ok();
+        if queue.len() + batch.len() <= self.outgoing.capacity && batch.iter().all(fits) {
+            let bytes = batch.iter().map(|packet| packet.frame.len() as u64).sum();
+            self.counters.sent(batch.len() as u64, bytes);
+            return queue.extend(batch.drain());
+        }
         for packet in batch.drain() {
-            if let Err(unfit) = self.capabilities().check(&packet.frame, &packet.offload) {
+            if let Err(unfit) = capabilities.check(&packet.frame, &packet.offload) {
                 self.counters.unfit(unfit);
                 pool.free(packet.frame);
                 continue;
