@@ -196,22 +196,37 @@ impl BridgeTable {
         self.geometry.bucket(key.hash())
     }
 
-    /// Asks for the cache line that a lookup of this key will read.
+    /// First step of a lookup: where the key belongs, to be given to [`BridgeTable::lookup_at`]. The cache line is
+    /// on its way.
     #[inline]
-    pub fn prefetch(&self, key: BridgeKey) {
-        crate::prefetch::prefetch(&self.hot[self.geometry.bucket(key.hash()) as usize]);
+    #[must_use]
+    pub fn locate(&self, key: BridgeKey) -> u32 {
+        let bucket = self.geometry.bucket(key.hash());
+        crate::prefetch::prefetch(&self.hot[bucket as usize]);
+        bucket
     }
 
     /// The entry of a key.
     #[inline]
     #[must_use]
     pub fn lookup(&self, key: BridgeKey) -> Option<BridgeEntry> {
-        let bucket = self.geometry.bucket(key.hash());
-        let slots = self.hot.get(bucket as usize..bucket as usize + 4)?;
-        for (i, slot) in slots.iter().enumerate() {
-            if let Some(entry) = Self::read(slot, bucket + i as u32, key) {
-                return Some(entry);
-            }
+        self.lookup_at(self.geometry.bucket(key.hash()), key)
+    }
+
+    /// Second step of a lookup: the entry of a key that belongs there.
+    #[inline]
+    #[must_use]
+    pub fn lookup_at(&self, bucket: u32, key: BridgeKey) -> Option<BridgeEntry> {
+        let slots: &[Hot; 4] = self.hot.get(bucket as usize..)?.first_chunk()?;
+        // Without a branch for each slot: which one it is cannot be foreseen.
+        let mut slot = 4;
+        for (i, candidate) in slots.iter().enumerate() {
+            slot = if candidate.key.load(Ordering::Relaxed) == key.0 { i } else { slot };
+        }
+        if let Some(found) = slots.get(slot)
+            && let Some(entry) = Self::read(found, bucket + slot as u32, key)
+        {
+            return Some(entry);
         }
         if slots[3].value.load(Ordering::Relaxed) & CHAINED != 0 {
             self.lookup_chain(bucket, key)
@@ -265,6 +280,14 @@ impl BridgeTable {
         let touched = &hits.touched[index.index() / BLOCK];
         if touched.load(Ordering::Relaxed) == 0 {
             touched.store(1, Ordering::Release);
+        }
+    }
+
+    /// Asks for the cache line that counting a packet of an entry will change.
+    #[inline]
+    pub fn prefetch_count(&self, worker: WorkerId, index: BridgeIndex) {
+        if let Some(cell) = self.hits.get(worker.index()).and_then(|hits| hits.packets.get(index.index())) {
+            crate::prefetch::prefetch(cell);
         }
     }
 

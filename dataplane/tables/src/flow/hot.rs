@@ -41,6 +41,16 @@ impl State {
         self.0 & Self::SIMPLE != 0
     }
 
+    /// Whether packets pass without further questions: the entry is active and a plain forward, this worker owns
+    /// it, and nothing is changing, TCP for a TCP segment included.
+    #[inline]
+    #[must_use]
+    pub const fn passes(self, worker: WorkerId, tcp: bool) -> bool {
+        let settled = if tcp { Self::TCP_SETTLED } else { 0 };
+        let mask = Self::ACTIVE | Self::SIMPLE | Self::CHANGING | 0xff << 16 | settled;
+        self.0 & mask == Self::ACTIVE | Self::SIMPLE | (worker.0 as u32 + 1) << 16 | settled
+    }
+
     /// Whether a TCP segment without SYN, FIN and RST changes nothing but the acknowledgement number.
     #[inline]
     #[must_use]
@@ -242,6 +252,16 @@ impl HotFlow {
     /// Voids what was compiled. Any worker may: the next packet is looked at in full.
     pub fn void(&self) {
         self.epoch.store(0, Relaxed);
+    }
+
+    /// Whether packets to this MAC are what the compiled part was made for: [`Compiled::mac`] without taking it
+    /// apart.
+    #[inline]
+    pub fn is_for(&self, mac: Mac) -> bool {
+        let [a, b, c, d, e, f] = mac.0;
+        let low = self.mac_low.load(Relaxed) ^ u32::from_le_bytes([a, b, c, d]);
+        let high = self.mac_high.load(Relaxed) ^ u16::from_le_bytes([e, f]);
+        low | u32::from(high) == 0
     }
 
     /// Stores what was compiled for this state and epoch. For the owning worker only.

@@ -9,6 +9,7 @@ mod holds;
 mod hot;
 mod key;
 mod layout;
+mod overflow;
 mod ports;
 mod table;
 

@@ -6,6 +6,7 @@ use vr_types::{FlowIndex, WorkerId};
 use super::hot::{HotFlow, State};
 use super::key::{FlowHash, FlowKey};
 use super::layout::{FlowAction, HENTRY_VALID, SharedFlow, TcpFlags};
+use super::overflow::OverflowHints;
 use super::ports::ServicePorts;
 use crate::geometry::Geometry;
 use crate::mapped::{MapError, Mapped};
@@ -47,6 +48,7 @@ pub struct FlowTable {
     /// Counters of workers that are not the owner of an entry: packets, bytes.
     foreign: Mapped<AtomicU64>,
     touched: Mapped<AtomicU8>,
+    hints: OverflowHints,
     /// Head of the list of free overflow entries: index plus one, and a counter against reuse.
     free: AtomicU64,
     /// Links of that list.
@@ -79,6 +81,7 @@ impl FlowTable {
             shared,
             foreign: Mapped::private(total * 2)?,
             touched: Mapped::private(total.div_ceil(BLOCK))?,
+            hints: OverflowHints::new(geometry.overflow)?,
             free: AtomicU64::new(u64::from(geometry.overflow > 0)),
             free_next,
             used: AtomicU32::new(0),
@@ -120,7 +123,7 @@ impl FlowTable {
     }
 
     /// Second step of a lookup: asks for the entry that the tags point to and returns where it is, if any
-    /// tag matches. The answer is a hint for [`FlowTable::check`].
+    /// tag matches, or the one of the overflow area that the hash points to. The answer is a hint for [`FlowTable::check`].
     #[inline]
     #[must_use]
     pub fn candidate(&self, hash: FlowHash) -> Option<FlowIndex> {
@@ -131,12 +134,15 @@ impl FlowTable {
         let word = self.tags.get(bucket as usize / 4)?.load(Ordering::Acquire);
         let differences = (word & (LOCKED - 1) & !CHAINED) ^ (Self::tag(hash) * LOW);
         let zeros = differences.wrapping_sub(LOW) & !differences & HIGH;
-        if zeros == 0 {
+        let index = if zeros != 0 {
+            FlowIndex(bucket + zeros.trailing_zeros() / TAG_BITS)
+        } else if word & CHAINED != 0 {
+            self.hints.find(hash)?
+        } else {
             return None;
-        }
-        let index = bucket + zeros.trailing_zeros() / TAG_BITS;
-        prefetch(self.hot.get(index as usize)?);
-        Some(FlowIndex(index))
+        };
+        prefetch(self.hot.get(index.index())?);
+        Some(index)
     }
 
     /// Third step of a lookup: the entry at a candidate position if it holds the key and is active.
@@ -269,6 +275,7 @@ impl FlowTable {
         self.fill(index, bucket, key, prepare);
         if index >= self.geometry.entries {
             self.shared[(bucket + 3) as usize].next_index.store(index, Ordering::Release);
+            self.hints.add(hash, FlowIndex(index));
         }
         self.unlock(bucket, word);
         Ok(FlowIndex(index))
@@ -340,12 +347,14 @@ impl FlowTable {
     /// the slot is not in use or its bucket is busy.
     pub fn unlink(&self, index: FlowIndex) -> bool {
         let Some(key) = self.shared.get(index.index()).and_then(SharedFlow::key) else { return false };
-        let bucket = self.geometry.bucket(key.hash().primary);
+        let hash = key.hash();
+        let bucket = self.geometry.bucket(hash.primary);
         let Ok(mut word) = self.lock(bucket) else { return false };
         self.update_state(index, State::inactive);
         if index.0 < self.geometry.entries {
             word &= !(TAG_MASK << ((index.0 - bucket) * TAG_BITS));
         } else {
+            self.hints.remove(hash, index);
             let mut before = bucket + 3;
             while let Some(at) = self.chain_after(before) {
                 if at == index.0 {
