@@ -1,15 +1,15 @@
-//! Last stages: does the packet fit its nexthop, then rewrite, count, send.
+//! Last stage: does the packet fit its nexthop, then rewrite, count, send.
 
 use vr_frame::{BATCH, Packet};
-use vr_tables::nexthop::{Encap, NexthopAction, NexthopFamily, NexthopFlags, NexthopSlot, Tunnel};
+use vr_tables::nexthop::{Encap, Nexthop, NexthopAction, NexthopFamily, NexthopFlags, NexthopSlot, Tunnel};
 use vr_tables::vif::{Vif, VifFlags, VifKind};
 use vr_types::{BridgeIndex, VifId, VrfId};
-use vr_wire::encap::{Patch, ROOM, entropy_port};
+use vr_wire::encap::{Patch, entropy_port};
 
 use super::meta::{Egress, PktMeta};
 use super::tally::Tally;
 use super::{Lane, flow, positions};
-use crate::bytes::{be16, be32};
+use crate::bytes::be32;
 use crate::full::{Full, decrement_ttl};
 
 /// Nexthops with these flags need the full path.
@@ -18,135 +18,184 @@ const SPECIAL: NexthopFlags = NexthopFlags::TUNNEL_UNDERLAY_ECMP
     .union(NexthopFlags::L3_VXLAN)
     .union(NexthopFlags::MCAST);
 
-/// Keeps the packets that their nexthop can take as they are.
-pub(super) fn fits(full: &Full<'_>, lane: Lane, meta: &[PktMeta; BATCH], batch: &[Packet]) -> Lane {
-    let mut fitting = lane;
-    for position in positions(lane) {
-        if !fits_one(full, &meta[position], &batch[position]) {
-            fitting &= !(1 << position);
-        }
-    }
-    fitting
+/// Ethernet header of a guest's frame.
+const ETHERNET: usize = 14;
+/// IPv4 header without options.
+const INET: usize = 20;
+
+/// A nexthop that was looked over for packets that leave in one way.
+#[derive(Clone, Copy)]
+struct Way<'a> {
+    nexthop: u32,
+    egress: Egress,
+    to: VifId,
+    leave: Leave<'a>,
 }
 
-#[inline]
-fn fits_one(full: &Full<'_>, meta: &PktMeta, packet: &Packet) -> bool {
-    let Some(nexthop) = full.tables.nexthop(NexthopSlot(meta.nexthop)) else { return false };
-    if !nexthop.flags.contains(NexthopFlags::VALID) || nexthop.flags.intersects(SPECIAL) {
-        return false;
+#[derive(Clone, Copy)]
+enum Leave<'a> {
+    /// To a guest; the Ethernet header of routed packets.
+    Guest([u8; ETHERNET]),
+    /// Into a tunnel that takes packets of so many bytes.
+    Tunnel(&'a Tunnel, usize),
+}
+
+/// Sends the packets of a batch.
+pub(super) struct Departures<'a> {
+    full: &'a Full<'a>,
+    tally: &'a mut Tally,
+    /// The way of the packet before: the next one often has the same.
+    way: Option<Way<'a>>,
+}
+
+impl<'a> Departures<'a> {
+    pub(super) fn new(full: &'a Full<'a>, tally: &'a mut Tally) -> Self {
+        Self { full, tally, way: None }
     }
-    let bridged = meta.egress == Egress::Bridged;
-    match &nexthop.action {
-        NexthopAction::Encap(encap) => {
-            (nexthop.family == NexthopFamily::Bridge) == bridged
-                && (bridged || encap.rewrite.len() == 14)
-                && takes_plain(full.tables.vif(encap.vif), VifKind::Virtual)
-        }
-        NexthopAction::Tunnel(tunnel) => {
-            // What came from the fabric never goes back to it here.
-            if meta.inner != 0 || meta.label == PktMeta::NO_LABEL || packet.frame.headroom() < ROOM {
-                return false;
+
+    /// Sends the packets that their nexthop can take as they are: rewrites and counts them, and notes where they
+    /// go. The others are not touched. Gives the packets that were sent.
+    pub(super) fn forward(&mut self, lane: Lane, meta: &mut [PktMeta; BATCH], batch: &mut [Packet]) -> Lane {
+        let mut sent = lane;
+        for position in positions(lane) {
+            if self.forward_one(&mut meta[position], &mut batch[position]).is_none() {
+                sent &= !(1 << position);
             }
-            let Some(vif) = full.tables.vif(tunnel.vif) else { return false };
-            let size = packet.frame.len() - if bridged { 0 } else { 14 };
-            takes_plain(Some(vif), VifKind::Physical)
-                && tunnel.transport_label.is_none()
-                && size + tunnel.kind.overhead() <= Full::mtu(vif)
         }
-        _ => false,
+        sent
+    }
+
+    #[inline]
+    fn forward_one(&mut self, meta: &mut PktMeta, packet: &mut Packet) -> Option<()> {
+        let way = match self.way {
+            Some(way) if way.nexthop == meta.nexthop && way.egress == meta.egress => way,
+            _ => *self.way.insert(find_way(self.full, meta)?),
+        };
+        let received = packet.frame.len();
+        match way.leave {
+            Leave::Guest(ethernet) => self.to_guest(meta, packet, &ethernet),
+            Leave::Tunnel(tunnel, longest) => self.into_tunnel(meta, packet, tunnel, longest)?,
+        }
+        self.tally.received(received);
+        self.tally.sent(self.full.stats, way.to, packet.frame.len());
+        meta.to = way.to;
+        Some(())
+    }
+
+    /// Counts what the packet passes before its nexthop; for routed packets one off the TTL.
+    #[inline]
+    fn pass_tables(&mut self, meta: &PktMeta, packet: &mut Packet) {
+        let full = self.full;
+        self.tally.enter(full.stats, VrfId(meta.vrf));
+        let inner = usize::from(meta.inner);
+        if meta.bridge != BridgeIndex::NONE.0 {
+            full.bridge.count(full.worker, BridgeIndex(meta.bridge));
+            self.tally.vrf.translates += u32::from(inner != 0);
+        }
+        if meta.policy {
+            let ethernet = if meta.egress == Egress::Delivered { 0 } else { ETHERNET };
+            let ack =
+                if meta.tcp { acknowledgement(packet.frame.bytes(), inner + ethernet + INET) } else { None };
+            flow::count(full, meta, packet.frame.len() - inner, ack);
+        }
+        if meta.egress == Egress::Routed {
+            self.tally.vrf.l2_receives += 1;
+            if let Some(header) = inet_header(packet) {
+                decrement_ttl(header);
+            }
+        }
+    }
+
+    #[inline]
+    fn to_guest(&mut self, meta: &PktMeta, packet: &mut Packet, ethernet: &[u8; ETHERNET]) {
+        self.pass_tables(meta, packet);
+        let inner = usize::from(meta.inner);
+        // The stage that parsed the packet saw that many bytes.
+        let _ = packet.frame.pull(if meta.egress == Egress::Delivered { inner - ETHERNET } else { inner });
+        if meta.egress == Egress::Bridged {
+            self.tally.vrf.l2_encaps += 1;
+            return;
+        }
+        self.tally.vrf.encaps += 1;
+        if let Some(header) = packet.frame.bytes_mut().first_chunk_mut() {
+            *header = *ethernet;
+        }
+    }
+
+    #[inline]
+    fn into_tunnel(
+        &mut self,
+        meta: &PktMeta,
+        packet: &mut Packet,
+        tunnel: &Tunnel,
+        longest: usize,
+    ) -> Option<()> {
+        // A routed packet leaves without the guest's Ethernet header.
+        let (cut, ttl) = if meta.egress == Egress::Bridged { (0, 64) } else { (ETHERNET, meta.ttl) };
+        let payload = packet.frame.len() - cut;
+        let id = inet_header(packet).map_or(0, |header| u16::from_be_bytes([header[4], header[5]]));
+        // What came from the fabric never goes back to it here.
+        if meta.inner != 0 || meta.label == PktMeta::NO_LABEL || payload > longest {
+            return None;
+        }
+        let source_port = entropy_port(meta.hash[1]);
+        let patch = Patch { payload, id, label: meta.label, ttl, source_port };
+        // The first thing that changes anything is also the last one that may fail.
+        tunnel.template.write(packet.frame.before_mut(cut)?, patch);
+        self.pass_tables(meta, packet);
+        self.tally.vrf.tunnels[tunnel.kind as usize] += 1;
+        // There is more room than that: it was written to.
+        let _ = packet.frame.push(tunnel.template.len() - cut);
+        Some(())
     }
 }
 
-fn takes_plain(vif: Option<&Vif>, kind: VifKind) -> bool {
-    vif.is_some_and(|vif| {
-        vif.kind == kind && !vif.flags.intersects(VifFlags::MIRROR_TX | VifFlags::MONITORED)
-    })
-}
-
-/// Rewrites and counts the packets of the lane. They are moved out in a loop of its own: a packet that is
-/// moved right after its fields were written would wait for these writes.
-pub(super) fn rewrite(
-    full: &Full<'_>,
-    lane: Lane,
-    tally: &mut Tally,
-    meta: &mut [PktMeta; BATCH],
-    batch: &mut [Packet],
-) {
-    for position in positions(lane) {
-        rewrite_one(full, tally, &mut meta[position], &mut batch[position]);
-    }
+/// The header of a guest's packet.
+#[inline]
+fn inet_header(packet: &mut Packet) -> Option<&mut [u8; INET]> {
+    packet.frame.bytes_mut().get_mut(ETHERNET..)?.first_chunk_mut()
 }
 
 #[inline]
-fn rewrite_one(full: &Full<'_>, tally: &mut Tally, meta: &mut PktMeta, packet: &mut Packet) {
-    // The stage before found it in the same snapshot.
-    let Some(nexthop) = full.tables.nexthop(NexthopSlot(meta.nexthop)) else { return };
-    tally.received(packet.frame.len());
-    tally.enter(full.stats, VrfId(meta.vrf));
-    let from_underlay = meta.inner != 0;
-    if from_underlay {
-        // The stage that parsed the packet saw that many bytes.
-        let _ = packet.frame.pull(usize::from(meta.inner));
-    }
-    if meta.bridge != BridgeIndex::NONE.0 {
-        full.bridge.count(full.worker, BridgeIndex(meta.bridge));
-        tally.vrf.translates += u32::from(from_underlay);
-    }
-    if meta.policy {
-        let ack_at = if meta.egress == Egress::Delivered { 20 + 8 } else { 14 + 20 + 8 };
-        let ack = if meta.tcp { acknowledgement(packet.frame.bytes(), ack_at) } else { None };
-        flow::count(full, meta, packet.frame.len(), ack);
-    }
-    if meta.egress == Egress::Routed {
-        tally.vrf.l2_receives += 1;
-        let _ = packet.frame.pull(14);
-        decrement_ttl(packet.frame.bytes_mut());
-    }
-    meta.to = match &nexthop.action {
-        NexthopAction::Encap(encap) => to_guest(tally, packet, meta, encap),
-        NexthopAction::Tunnel(tunnel) => into_tunnel(tally, packet, meta, tunnel),
-        // The stage before let no other kind pass.
-        _ => return,
-    };
-    tally.sent(full.stats, meta.to, packet.frame.len());
-}
-
 fn acknowledgement(frame: &[u8], at: usize) -> Option<u32> {
     const ACK: u8 = 0x10;
-    if frame.get(at + 5)? & ACK != 0 { be32(frame, at) } else { None }
+    if frame.get(at + 13)? & ACK != 0 { be32(frame, at + 8) } else { None }
 }
 
-#[inline]
-fn to_guest(tally: &mut Tally, packet: &mut Packet, meta: &PktMeta, encap: &Encap) -> VifId {
-    if meta.egress == Egress::Bridged {
-        tally.vrf.l2_encaps += 1;
-        return encap.vif;
+/// Looks a nexthop over: can it take packets that leave like this one?
+#[inline(never)]
+fn find_way<'a>(full: &Full<'a>, meta: &PktMeta) -> Option<Way<'a>> {
+    let nexthop = full.tables.nexthop(NexthopSlot(meta.nexthop))?;
+    if !nexthop.flags.contains(NexthopFlags::VALID) || nexthop.flags.intersects(SPECIAL) {
+        return None;
     }
-    tally.vrf.encaps += 1;
-    if let (Some(bytes), Some(rewrite)) = (packet.frame.push(14), encap.rewrite.first_chunk::<14>())
-        && let Some(header) = bytes.first_chunk_mut::<14>()
-    {
-        *header = *rewrite;
-        [header[12], header[13]] = [0x08, 0x00];
-    }
-    encap.vif
-}
-
-#[inline]
-fn into_tunnel(tally: &mut Tally, packet: &mut Packet, meta: &PktMeta, tunnel: &Tunnel) -> VifId {
-    tally.vrf.tunnels[tunnel.kind as usize] += 1;
-    let bytes = packet.frame.bytes();
-    let (id_at, ttl) = if meta.egress == Egress::Bridged { (14 + 4, 64) } else { (4, meta.ttl) };
-    let patch = Patch {
-        payload: bytes.len(),
-        id: be16(bytes, id_at).unwrap_or(0),
-        label: meta.label,
-        ttl,
-        source_port: entropy_port(meta.hash[1]),
+    let (to, leave) = match &nexthop.action {
+        NexthopAction::Encap(encap) => (encap.vif, to_guest(full, meta.egress, nexthop, encap)?),
+        NexthopAction::Tunnel(tunnel) => (tunnel.vif, into_tunnel(full, tunnel)?),
+        _ => return None,
     };
-    if let Some(room) = packet.frame.push(ROOM).and_then(|bytes| bytes.first_chunk_mut::<ROOM>()) {
-        tunnel.template.write(room, patch);
-        let _ = packet.frame.pull(ROOM - tunnel.template.len());
+    Some(Way { nexthop: meta.nexthop, egress: meta.egress, to, leave })
+}
+
+fn to_guest<'a>(full: &Full<'a>, egress: Egress, nexthop: &Nexthop, encap: &Encap) -> Option<Leave<'a>> {
+    let bridged = egress == Egress::Bridged;
+    let mut ethernet = [0; ETHERNET];
+    if !bridged {
+        ethernet = *encap.rewrite.first_chunk().filter(|_| encap.rewrite.len() == ETHERNET)?;
+        [ethernet[12], ethernet[13]] = [0x08, 0x00];
     }
-    tunnel.vif
+    let family_fits = (nexthop.family == NexthopFamily::Bridge) == bridged;
+    (family_fits && takes_plain(full.tables.vif(encap.vif)?, VifKind::Virtual))
+        .then_some(Leave::Guest(ethernet))
+}
+
+fn into_tunnel<'a>(full: &Full<'a>, tunnel: &'a Tunnel) -> Option<Leave<'a>> {
+    let vif = full.tables.vif(tunnel.vif)?;
+    let longest = Full::mtu(vif).checked_sub(tunnel.kind.overhead())?;
+    (takes_plain(vif, VifKind::Physical) && tunnel.transport_label.is_none())
+        .then_some(Leave::Tunnel(tunnel, longest))
+}
+
+fn takes_plain(vif: &Vif, kind: VifKind) -> bool {
+    vif.kind == kind && !vif.flags.intersects(VifFlags::MIRROR_TX | VifFlags::MONITORED)
 }

@@ -1,33 +1,36 @@
-//! Flow stage: three loops, so that the cache misses of all packets overlap.
+//! Flow stages: hashes, candidates, verdicts. They are apart so that the cache misses of many packets overlap.
 
 use std::sync::atomic::Ordering::Relaxed;
 
-use vr_frame::{BATCH, Packet};
+use vr_frame::BATCH;
 use vr_tables::flow::{EgressKind, FlowHash};
-use vr_types::FlowIndex;
+use vr_types::{BridgeIndex, FlowIndex, VrfId};
 use vr_wire::hash;
 
 use super::meta::{Egress, PktMeta};
-use super::{Lane, positions};
+use super::{GROUP, Lane, positions};
 use crate::full::Full;
 
 const fn hash_of(meta: &PktMeta) -> FlowHash {
     FlowHash { primary: meta.hash[0], secondary: meta.hash[1] }
 }
 
-/// First loop: hashes, and the lines of tags on their way.
+/// Hashes, and the lines of tags on their way. The lane has one group of packets.
 pub(super) fn hash_and_prefetch(full: &Full<'_>, lane: Lane, meta: &mut [PktMeta; BATCH]) {
-    for position in positions(lane) {
+    let mut keys = [[0; 5]; GROUP];
+    let mut hashes = [[0; 2]; GROUP];
+    for (key, position) in keys.iter_mut().zip(positions(lane)) {
+        *key = meta[position].key;
+    }
+    hash::hash_20_batch(&keys, &mut hashes);
+    for (hash, position) in hashes.into_iter().zip(positions(lane)) {
         let meta = &mut meta[position];
-        if meta.policy {
-            let (primary, secondary) = hash::hash_words(&meta.key);
-            meta.hash = [primary, secondary];
-            full.flows.prefetch_tags(hash_of(meta));
-        }
+        meta.hash = hash;
+        full.flows.prefetch_tags(hash_of(meta));
     }
 }
 
-/// Second loop: candidates, and their entries on the way.
+/// Candidates, and their entries on the way.
 pub(super) fn find_candidates(full: &Full<'_>, lane: Lane, meta: &mut [PktMeta; BATCH]) {
     for position in positions(lane) {
         let meta = &mut meta[position];
@@ -37,47 +40,64 @@ pub(super) fn find_candidates(full: &Full<'_>, lane: Lane, meta: &mut [PktMeta; 
     }
 }
 
-/// Third loop: which packets their flows let pass on the way that was compiled for them.
-pub(super) fn verdicts(full: &Full<'_>, lane: Lane, meta: &mut [PktMeta; BATCH], batch: &[Packet]) -> Lane {
-    let mut pass = lane;
-    for position in positions(lane) {
-        let meta = &mut meta[position];
-        if meta.policy && passes(full, meta, &batch[position]).is_none() {
-            pass &= !(1 << position);
-        }
-    }
-    pass
+/// What flows say about the packets of a batch.
+pub(super) struct Verdicts<'a> {
+    full: &'a Full<'a>,
+    /// The VRF of the packet before and its epoch.
+    vrf: VrfId,
+    epoch: u32,
 }
 
-#[inline]
-fn passes(full: &Full<'_>, meta: &mut PktMeta, packet: &Packet) -> Option<()> {
-    let (hot, state) = full.flows.check_inet(FlowIndex(meta.flow), &meta.key)?;
-    if !state.is_simple() || state.is_changing() || state.owner() != Some(full.worker) {
-        return None;
+impl<'a> Verdicts<'a> {
+    pub(super) fn new(full: &'a Full<'a>) -> Self {
+        Self { full, vrf: VrfId::NONE, epoch: full.tables.flow_epoch(VrfId::NONE) }
     }
-    if meta.tcp && !state.tcp_settled() {
-        return None;
-    }
-    let compiled = hot.compiled(state, full.tables.flow_epoch(hot.vrf()))?;
-    if compiled.source != meta.source {
-        return None;
-    }
-    match compiled.kind {
-        EgressKind::FromFabric if meta.inner != 0 => {}
-        EgressKind::FromFabric => return None,
-        kind => {
-            let bytes = packet.frame.bytes();
-            if meta.inner != 0 || bytes.first_chunk::<6>() != Some(&compiled.mac.0) {
-                return None;
+
+    /// Which packets their flows let pass on the way that was compiled for them. That way is filled in.
+    pub(super) fn pass(&mut self, lane: Lane, meta: &mut [PktMeta; BATCH]) -> Lane {
+        let mut pass = lane;
+        for position in positions(lane) {
+            let meta = &mut meta[position];
+            if meta.policy && self.passes(meta).is_none() {
+                pass &= !(1 << position);
             }
-            meta.egress = if kind == EgressKind::Routed { Egress::Routed } else { Egress::Bridged };
-            meta.nexthop = compiled.nexthop.0;
-            meta.label = compiled.label.unwrap_or(PktMeta::NO_LABEL);
-            meta.bridge = compiled.bridge.0;
         }
+        pass
     }
-    meta.vrf = compiled.vrf.0;
-    Some(())
+
+    #[inline]
+    fn passes(&mut self, meta: &mut PktMeta) -> Option<()> {
+        let (hot, state) = self.full.flows.check_inet(FlowIndex(meta.flow), &meta.key)?;
+        if !state.passes(self.full.worker, meta.tcp) {
+            return None;
+        }
+        if hot.vrf() != self.vrf {
+            self.vrf = hot.vrf();
+            self.epoch = self.full.tables.flow_epoch(self.vrf);
+        }
+        let compiled = hot.compiled(state, self.epoch)?;
+        if compiled.source != meta.source {
+            return None;
+        }
+        match compiled.kind {
+            EgressKind::FromFabric if meta.inner != 0 => {}
+            EgressKind::FromFabric => return None,
+            kind => {
+                if meta.inner != 0 || !hot.is_for(meta.mac) {
+                    return None;
+                }
+                meta.egress = if kind == EgressKind::Routed { Egress::Routed } else { Egress::Bridged };
+                meta.nexthop = compiled.nexthop.0;
+                meta.label = compiled.label.unwrap_or(PktMeta::NO_LABEL);
+                meta.bridge = compiled.bridge.0;
+                if compiled.bridge != BridgeIndex::NONE {
+                    self.full.bridge.prefetch_count(self.full.worker, compiled.bridge);
+                }
+            }
+        }
+        meta.vrf = compiled.vrf.0;
+        Some(())
+    }
 }
 
 /// Counts a packet of a flow, and keeps the acknowledgement number of TCP.

@@ -6,7 +6,7 @@ pub(super) struct PktMeta {
     pub(super) key: [u32; 5],
     /// Primary and secondary hash of the key.
     pub(super) hash: [u32; 2],
-    /// Where the entry may be, then where it is.
+    /// Where the entry may be.
     pub(super) flow: u32,
     /// Outer source address for packets from the fabric, interface number for others; compared with the
     /// compiled source.
@@ -29,6 +29,8 @@ pub(super) struct PktMeta {
     pub(super) egress: Egress,
     /// Whether the flow stage has to let it pass.
     pub(super) policy: bool,
+    /// Destination of the guest's frame, or of the frame behind a VNI.
+    pub(super) mac: vr_types::Mac,
     /// The packet is TCP: its acknowledgement number is kept.
     pub(super) tcp: bool,
 }

@@ -2,20 +2,20 @@
 
 use vr_frame::{BATCH, Packet};
 use vr_tables::bridge::BridgeKey;
-use vr_tables::nexthop::{Nexthop, NexthopAction, NexthopFamily, NexthopFlags};
+use vr_tables::nexthop::{NexthopAction, NexthopFamily, NexthopFlags, NexthopSlot};
 use vr_tables::vif::Vif;
-use vr_types::{BridgeIndex, Label, Mac, Vni, VrfId};
+use vr_types::{BridgeIndex, Label, Mac, NexthopId, Vni, VrfId};
 
-use super::Lane;
-use super::guest::{changes_connection, key, prefetch_headers};
+use super::guest::{changes_connection, key};
 use super::meta::{Egress, PktMeta};
+use super::{Lane, positions};
 use crate::full::Full;
 
 /// Outer Ethernet, IPv4 without options, and eight bytes of UDP, or GRE with a label.
 const OUTER: usize = 14 + 20 + 8;
-const AHEAD: usize = 4;
 const TCP: u8 = 6;
-const NO_BRIDGE: u32 = BridgeIndex::NONE.0;
+/// In place of a nexthop: the bridge entry has to be looked up.
+const UNRESOLVED: u32 = u32::MAX;
 
 /// The last underlay address that was found to be ours, and the epoch of the tables that said so.
 #[derive(Default)]
@@ -24,144 +24,215 @@ pub(crate) struct LocalAddress {
     epoch: u32,
 }
 
-impl LocalAddress {
+/// Asks for the lines that hold outer and inner headers.
+pub(super) fn prefetch_headers(lane: Lane, batch: &[Packet]) {
+    for position in positions(lane) {
+        batch[position].frame.prefetch(0);
+        batch[position].frame.prefetch(64);
+    }
+}
+
+/// Packets of one batch, and what the ones before have shown about the next ones.
+pub(super) struct Arrivals<'a> {
+    full: &'a Full<'a>,
+    local: &'a mut LocalAddress,
+    vif: &'a Vif,
+    epoch: u32,
+    /// The last VNI that leads to a bridge, and its VRF.
+    vni: Option<(u32, VrfId)>,
+    /// The last label that leads to a guest, and the last nexthop of a bridge entry that does.
+    label: Option<(u32, Guest)>,
+    entry: Option<Guest>,
+}
+
+/// What the flow stage has to know of a nexthop that leads to a guest's interface.
+#[derive(Clone, Copy)]
+struct Guest {
+    nexthop: NexthopSlot,
+    /// Nexthop of the flow key.
+    key: NexthopId,
+    vrf: VrfId,
+    bridged: bool,
+    policy: bool,
+}
+
+impl<'a> Arrivals<'a> {
+    pub(super) fn new(full: &'a Full<'a>, local: &'a mut LocalAddress, vif: &'a Vif) -> Self {
+        Self { epoch: full.tables.flow_epoch(vif.vrf), full, local, vif, vni: None, label: None, entry: None }
+    }
+
+    /// Fills in keys and what is known of the nexthop; gives the tunnel packets for guests that are plain enough.
+    pub(super) fn parse_and_decapsulate(
+        &mut self,
+        lane: Lane,
+        batch: &[Packet],
+        meta: &mut [PktMeta; BATCH],
+    ) -> Lane {
+        let mut plain = 0;
+        for position in positions(lane) {
+            let taken = self.parse_one(&batch[position], &mut meta[position]);
+            plain |= u64::from(taken.is_some()) << position;
+        }
+        plain
+    }
+
+    #[inline]
+    fn parse_one(&mut self, packet: &Packet, meta: &mut PktMeta) -> Option<()> {
+        let bytes = packet.frame.bytes();
+        let outer: &[u8; OUTER] = bytes.first_chunk()?;
+        let plain = [outer[12], outer[13], outer[14]] == [0x08, 0x00, 0x45];
+        let fragment = u16::from_be_bytes([outer[20], outer[21]]) & 0x3fff != 0;
+        if outer[0] & 1 != 0 || !plain || fragment || outer[22] <= 1 || !packet.offload.is_plain() {
+            return None;
+        }
+        if !self.is_ours([outer[30], outer[31], outer[32], outer[33]]) {
+            return None;
+        }
+        meta.source = u32::from_le_bytes([outer[26], outer[27], outer[28], outer[29]]);
+        match (outer[23], u16::from_be_bytes([outer[36], outer[37]])) {
+            (17, 6635 | 51234) => self.labelled(bytes, 42, meta),
+            (17, 4789) => self.vxlan(bytes, meta),
+            (47, 0x8847) if [outer[34], outer[35]] == [0, 0] => self.labelled(bytes, 38, meta),
+            _ => None,
+        }
+    }
+
     /// Whether a receive nexthop of the underlay covers the address.
-    fn is_ours(&mut self, full: &Full<'_>, vif: &Vif, address: [u8; 4]) -> bool {
-        let epoch = full.tables.flow_epoch(vif.vrf);
-        if self.address == address && self.epoch == epoch {
+    #[inline]
+    fn is_ours(&mut self, address: [u8; 4]) -> bool {
+        if self.local.address == address && self.local.epoch == self.epoch {
             return true;
         }
-        let route = full.tables.route(vif.vrf, address);
-        let ours = full.tables.nexthop(route.nexthop).is_some_and(|nexthop| {
+        let tables = self.full.tables;
+        let route = tables.route(self.vif.vrf, address);
+        let ours = tables.nexthop(route.nexthop).is_some_and(|nexthop| {
             matches!(nexthop.action, NexthopAction::Receive(_))
                 && nexthop.family == NexthopFamily::Inet
                 && nexthop.flags.contains(NexthopFlags::VALID)
         });
         if ours {
-            *self = Self { address, epoch };
+            *self.local = LocalAddress { address, epoch: self.epoch };
         }
         ours
     }
-}
 
-/// Fills in keys and nexthops; the lane has the tunnel packets for guests that are plain enough.
-pub(super) fn parse_and_decapsulate(
-    full: &Full<'_>,
-    local: &mut LocalAddress,
-    vif: &Vif,
-    batch: &[Packet],
-    meta: &mut [PktMeta; BATCH],
-) -> Lane {
-    let mut lane = 0;
-    for (position, (packet, meta)) in batch.iter().zip(meta.iter_mut()).enumerate() {
-        if let Some(ahead) = batch.get(position + AHEAD) {
-            prefetch_headers(ahead);
+    /// A frame behind a VXLAN header. The line of its bridge entry is on its way afterwards.
+    #[inline]
+    fn vxlan(&mut self, bytes: &[u8], meta: &mut PktMeta) -> Option<()> {
+        let header: &[u8; 14] = bytes.get(42..)?.first_chunk()?;
+        // The valid bit and nothing that only the full path knows.
+        if header[0] & 0x09 != 0x08 {
+            return None;
         }
-        let taken = parse_one(full, local, vif, packet, meta);
-        lane |= u64::from(taken.is_some()) << position;
+        let vni = u32::from_be_bytes([0, header[4], header[5], header[6]]);
+        let vrf = match self.vni {
+            Some((last, vrf)) if last == vni => vrf,
+            _ => self.bridge_domain(vni)?,
+        };
+        meta.mac = Mac([header[8], header[9], header[10], header[11], header[12], header[13]]);
+        meta.vrf = vrf.0;
+        meta.nexthop = UNRESOLVED;
+        meta.flow = self.full.bridge.locate(BridgeKey::new(vrf, meta.mac));
+        inner(bytes, 50, 14, meta)
     }
-    lane
+
+    #[cold]
+    fn bridge_domain(&mut self, vni: u32) -> Option<VrfId> {
+        let translate = self.full.tables.nexthop(self.full.tables.vni(Vni(vni))?)?;
+        let bridged = matches!(translate.action, NexthopAction::VrfTranslate)
+            && translate.family == NexthopFamily::Bridge
+            && translate.flags.contains(NexthopFlags::VALID)
+            && !translate.wants_flow();
+        self.vni = bridged.then_some((vni, translate.vrf));
+        bridged.then_some(translate.vrf)
+    }
+
+    /// A packet behind the label at offset `at`.
+    #[inline]
+    fn labelled(&mut self, bytes: &[u8], at: usize, meta: &mut PktMeta) -> Option<()> {
+        let word = u32::from_be_bytes(*bytes.get(at..)?.first_chunk()?);
+        let single = word & 0x100 != 0;
+        if !single || word as u8 <= 1 {
+            return None;
+        }
+        let guest = match self.label {
+            Some((last, guest)) if last == word >> 12 => guest,
+            _ => self.label.insert((word >> 12, guest_of_label(self.full, Label(word >> 12))?)).1,
+        };
+        inner(bytes, at + 4, if guest.bridged { 14 } else { 0 }, meta)?;
+        meta.bridge = BridgeIndex::NONE.0;
+        meta.vrf = guest.vrf.0;
+        guest.fill_in(meta);
+        Some(())
+    }
+
+    /// Looks up the bridge entries of frames behind a VNI; gives the packets that go to a guest.
+    pub(super) fn resolve(&mut self, lane: Lane, meta: &mut [PktMeta; BATCH]) -> Lane {
+        let mut known = lane;
+        for position in positions(lane) {
+            let meta = &mut meta[position];
+            if meta.nexthop == UNRESOLVED && self.resolve_one(meta).is_none() {
+                known &= !(1 << position);
+            }
+        }
+        known
+    }
+
+    #[inline]
+    fn resolve_one(&mut self, meta: &mut PktMeta) -> Option<()> {
+        let key = BridgeKey::new(VrfId(meta.vrf), meta.mac);
+        let entry = self.full.bridge.lookup_at(meta.flow, key)?;
+        let guest = match self.entry {
+            Some(guest) if guest.nexthop == entry.nexthop => guest,
+            _ => *self.entry.insert(guest(self.full, entry.nexthop).filter(|guest| guest.bridged)?),
+        };
+        meta.bridge = entry.index.0;
+        self.full.bridge.prefetch_count(self.full.worker, entry.index);
+        guest.fill_in(meta);
+        Some(())
+    }
 }
 
-#[inline]
-fn parse_one(
-    full: &Full<'_>,
-    local: &mut LocalAddress,
-    vif: &Vif,
-    packet: &Packet,
-    meta: &mut PktMeta,
-) -> Option<()> {
-    let bytes = packet.frame.bytes();
-    let outer: &[u8; OUTER] = bytes.first_chunk()?;
-    let plain = [outer[12], outer[13], outer[14]] == [0x08, 0x00, 0x45];
-    let fragment = u16::from_be_bytes([outer[20], outer[21]]) & 0x3fff != 0;
-    if outer[0] & 1 != 0 || !plain || fragment || outer[22] <= 1 || !packet.offload.is_plain() {
-        return None;
-    }
-    if !local.is_ours(full, vif, [outer[30], outer[31], outer[32], outer[33]]) {
-        return None;
-    }
-    meta.source = u32::from_le_bytes([outer[26], outer[27], outer[28], outer[29]]);
-    match (outer[23], u16::from_be_bytes([outer[36], outer[37]])) {
-        (17, 6635 | 51234) => labelled(full, bytes, 42, meta),
-        (17, 4789) => vxlan(full, bytes, meta),
-        (47, 0x8847) if [outer[34], outer[35]] == [0, 0] => labelled(full, bytes, 38, meta),
-        _ => None,
+impl Guest {
+    #[inline]
+    const fn fill_in(&self, meta: &mut PktMeta) {
+        meta.nexthop = self.nexthop.0;
+        meta.label = PktMeta::NO_LABEL;
+        meta.key[2] = self.key.0;
+        meta.policy = self.policy;
     }
 }
 
-/// A packet behind the label at offset `at`.
-#[inline]
-fn labelled(full: &Full<'_>, bytes: &[u8], at: usize, meta: &mut PktMeta) -> Option<()> {
-    let word = u32::from_be_bytes(*bytes.get(at..)?.first_chunk()?);
-    let single = word & 0x100 != 0;
-    if !single || word as u8 <= 1 {
-        return None;
-    }
-    let slot = full.tables.label(Label(word >> 12))?;
+fn guest_of_label(full: &Full<'_>, label: Label) -> Option<Guest> {
+    let slot = full.tables.label(label)?;
+    let control_word = full.tables.nexthop(slot)?.flags.contains(NexthopFlags::L2_CONTROL_DATA);
+    guest(full, slot).filter(|guest| !(guest.bridged && control_word))
+}
+
+fn guest(full: &Full<'_>, slot: NexthopSlot) -> Option<Guest> {
     let nexthop = full.tables.nexthop(slot)?;
-    meta.nexthop = slot.0;
-    meta.label = PktMeta::NO_LABEL;
-    meta.bridge = NO_BRIDGE;
-    let family = nexthop.family;
-    match family {
-        NexthopFamily::Inet => inner(full, bytes, at + 4, 0, nexthop, meta),
-        NexthopFamily::Bridge if !nexthop.flags.contains(NexthopFlags::L2_CONTROL_DATA) => {
-            inner(full, bytes, at + 4, 14, nexthop, meta)
-        }
-        _ => None,
-    }
-}
-
-/// A frame behind a VXLAN header.
-#[inline]
-fn vxlan(full: &Full<'_>, bytes: &[u8], meta: &mut PktMeta) -> Option<()> {
-    let header: &[u8; 14] = bytes.get(42..)?.first_chunk()?;
-    // The valid bit and nothing that only the full path knows.
-    if header[0] & 0x09 != 0x08 {
-        return None;
-    }
-    let vni = u32::from_be_bytes([0, header[4], header[5], header[6]]);
-    let translate = full.tables.nexthop(full.tables.vni(Vni(vni))?)?;
-    let bridged = matches!(translate.action, NexthopAction::VrfTranslate)
-        && translate.family == NexthopFamily::Bridge
-        && translate.flags.contains(NexthopFlags::VALID)
-        && !translate.wants_flow();
-    let destination = Mac([header[8], header[9], header[10], header[11], header[12], header[13]]);
-    if !bridged || destination.is_group() {
-        return None;
-    }
-    let entry = full.bridge.lookup(BridgeKey::new(translate.vrf, destination))?;
-    let nexthop = full.tables.nexthop(entry.nexthop)?;
-    if nexthop.family != NexthopFamily::Bridge {
-        return None;
-    }
-    meta.nexthop = entry.nexthop.0;
-    meta.label = PktMeta::NO_LABEL;
-    meta.bridge = entry.index.0;
-    meta.vrf = translate.vrf.0;
-    inner(full, bytes, 50, 14, nexthop, meta)
-}
-
-/// The inner packet at offset `at`, behind an Ethernet header of `ethernet` bytes or none.
-#[inline]
-fn inner(
-    full: &Full<'_>,
-    bytes: &[u8],
-    at: usize,
-    ethernet: usize,
-    nexthop: &Nexthop,
-    meta: &mut PktMeta,
-) -> Option<()> {
     let NexthopAction::Encap(encap) = &nexthop.action else { return None };
     let usable = nexthop.flags.contains(NexthopFlags::VALID)
         && !nexthop
             .flags
             .intersects(NexthopFlags::MCAST | NexthopFlags::RELAXED_POLICY | NexthopFlags::FLOW_LOOKUP);
-    let vif = full.tables.vif(encap.vif)?;
-    if !usable {
-        return None;
-    }
+    let vif = full.tables.vif(encap.vif).filter(|_| usable)?;
+    Some(Guest {
+        nexthop: slot,
+        key: vif.nexthop,
+        vrf: if nexthop.vrf == VrfId::NONE { vif.vrf } else { nexthop.vrf },
+        bridged: match nexthop.family {
+            NexthopFamily::Inet => false,
+            NexthopFamily::Bridge => true,
+            NexthopFamily::Other(_) => return None,
+        },
+        policy: nexthop.flags.contains(NexthopFlags::POLICY),
+    })
+}
+
+/// The inner packet at offset `at`, behind an Ethernet header of `ethernet` bytes or none.
+#[inline]
+fn inner(bytes: &[u8], at: usize, ethernet: usize, meta: &mut PktMeta) -> Option<()> {
     if ethernet != 0 {
         let frame: &[u8; 14] = bytes.get(at..)?.first_chunk()?;
         if frame[0] & 1 != 0 || [frame[12], frame[13]] != [0x08, 0x00] {
@@ -172,17 +243,13 @@ fn inner(
         meta.egress = Egress::Delivered;
     }
     let inet: &[u8; 28] = bytes.get(at + ethernet..)?.first_chunk()?;
-    if inet[0] != 0x45 || !key(inet, vif.nexthop.0, &mut meta.key) {
+    if inet[0] != 0x45 || !key(inet, &mut meta.key) {
         return None;
     }
     meta.tcp = inet[9] == TCP;
     if meta.tcp && changes_connection(bytes, at + ethernet + 20) {
         return None;
     }
-    if meta.bridge == NO_BRIDGE {
-        meta.vrf = if nexthop.vrf == VrfId::NONE { vif.vrf.0 } else { nexthop.vrf.0 };
-    }
     meta.inner = at as u16;
-    meta.policy = nexthop.flags.contains(NexthopFlags::POLICY);
     Some(())
 }
