@@ -39,7 +39,8 @@ fn main() -> anyhow::Result<()> {
     let only = arguments.only.unwrap_or_default();
     for row in Row::all(arguments.quick).into_iter().filter(|row| row.to_string().contains(&only)) {
         let mut bench = Bench::new(&row)?;
-        let runs = (0..arguments.runs).map(|_| bench.run(arguments.rounds)).collect::<anyhow::Result<Vec<_>>>()?;
+        let runs =
+            (0..arguments.runs).map(|_| bench.run(arguments.rounds)).collect::<anyhow::Result<Vec<_>>>()?;
         let line = Line::new(&row, &runs, rate);
         line.print();
         lines.push(line);

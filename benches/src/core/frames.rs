@@ -100,29 +100,24 @@ fn inner(macs: ([u8; 6], [u8; 6]), ttl: u8, from: ([u8; 4], u16), to: ([u8; 4], 
     frame
 }
 
+/// A UDP header without checksum and the tunnel's header behind it.
+fn udp(from: u16, to: u16, header: &[u8], payload: usize) -> Vec<u8> {
+    let len = (8 + header.len() + payload) as u16;
+    [&from.to_be_bytes()[..], &to.to_be_bytes(), &len.to_be_bytes(), &[0, 0], header].concat()
+}
+
 /// `payload` in a tunnel.
 fn tunnelled(kind: TunnelKind, outgoing: bool, id: u16, ttl: u8, port: u16, payload: &[u8]) -> Vec<u8> {
     let (source, destination) = if outgoing { (NODE, PEER) } else { (PEER, NODE) };
     let label = if outgoing { LABEL_OUT } else { LABEL_IN };
-    let mut shim = Vec::new();
     let word = label << 12 | 0x100 | u32::from(ttl);
-    match kind {
-        TunnelKind::MplsOverGre => {
-            shim.extend([0, 0, 0x88, 0x47]);
-            shim.extend(word.to_be_bytes());
+    let shim = match kind {
+        TunnelKind::MplsOverGre => [&[0, 0, 0x88, 0x47][..], &word.to_be_bytes()].concat(),
+        TunnelKind::MplsOverUdp => udp(port, 6635, &word.to_be_bytes(), payload.len()),
+        TunnelKind::Vxlan => {
+            udp(port, 4789, &[&[8, 0, 0, 0][..], &(label << 8).to_be_bytes()].concat(), payload.len())
         }
-        _ => {
-            let (dport, header) = match kind {
-                TunnelKind::MplsOverUdp => (6635u16, word.to_be_bytes().to_vec()),
-                _ => (4789, [vec![8, 0, 0, 0], (label << 8).to_be_bytes().to_vec()].concat()),
-            };
-            shim.extend(port.to_be_bytes());
-            shim.extend(dport.to_be_bytes());
-            shim.extend(((8 + header.len() + payload.len()) as u16).to_be_bytes());
-            shim.extend([0, 0]);
-            shim.extend(header);
-        }
-    }
+    };
     let protocol = if kind == TunnelKind::MplsOverGre { 47 } else { 17 };
     let macs = if outgoing { (PEER_MAC, NODE_MAC) } else { (NODE_MAC, PEER_MAC) };
     let mut frame = Vec::new();

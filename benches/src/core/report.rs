@@ -47,7 +47,11 @@ pub struct Line {
 /// Zero as `0`, not as `0.0`.
 #[allow(clippy::trivially_copy_pass_by_ref, reason = "the signature is serde's")]
 fn whole_if_possible<S: Serializer>(value: &f64, serializer: S) -> Result<S::Ok, S::Error> {
-    if value.fract() == 0.0 { serializer.serialize_u64(*value as u64) } else { serializer.serialize_f64(*value) }
+    if value.fract() == 0.0 {
+        serializer.serialize_u64(*value as u64)
+    } else {
+        serializer.serialize_f64(*value)
+    }
 }
 
 impl Line {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, ensure};
 use vr_forward::{Now, Output};
-use vr_frame::{Batch, FramePool, Packet, PoolSet, PoolSizes};
+use vr_frame::{BATCH, Batch, FramePool, Packet, PoolSet, PoolSizes};
 use vr_io::{MemoryPort, Port};
 use vr_tables::stats::{Cores, Stats};
 use vr_types::VifId;
@@ -38,6 +38,8 @@ pub struct Bench {
     sink: MemoryPort,
     batch: Batch,
     out: Output,
+    /// Packets on their way to a port.
+    moving: Vec<Packet>,
     random: u64,
     /// Input frames of all flows, one behind the other, all of one length.
     inputs: Vec<u8>,
@@ -75,6 +77,7 @@ impl Bench {
             sink,
             batch: Batch::new(),
             out: Output::new(),
+            moving: Vec::with_capacity(BATCH),
             random: 0,
             input_len: inputs.len() / row.flows as usize,
             inputs,
@@ -142,7 +145,7 @@ impl Bench {
         self.random ^= self.random << 13;
         self.random ^= self.random >> 7;
         self.random ^= self.random << 17;
-        ((self.random >> 32) * u64::from(self.row.flows) >> 32) as u32
+        (((self.random >> 32) * u64::from(self.row.flows)) >> 32) as u32
     }
 
     /// Puts the frames of a round on the wire.
@@ -169,19 +172,26 @@ impl Bench {
     fn round(&mut self) {
         let (from, ingress) = &mut self.ingress;
         let (to, egress) = &mut self.egress;
+        let capabilities = egress.capabilities();
         loop {
             ingress.receive(&mut self.pool, &mut self.batch);
             if self.batch.is_empty() {
                 break;
             }
             self.node.forwarder.process(*from, &mut self.batch, Now(0), &mut self.pool, &mut self.out);
-            for (vif, packet) in self.out.drain() {
-                let packet = if vif == *to { self.batch.push(packet) } else { Err(packet) };
-                if let Err(packet) = packet {
-                    self.pool.free(packet.frame);
-                }
+            let all_to = self.out.single_target();
+            self.out.append_to(&mut self.moving);
+            let taken = self
+                .moving
+                .iter()
+                .all(|packet| packet.offload.is_plain() || capabilities.take(&packet.offload));
+            if all_to == Some(*to) && taken && self.batch.append(&mut self.moving) {
+                egress.transmit(&mut self.pool, &mut self.batch);
             }
-            egress.transmit(&mut self.pool, &mut self.batch);
+            // What is left went astray, and will be missed.
+            for packet in self.moving.drain(..) {
+                self.pool.free(packet.frame);
+            }
         }
     }
 
@@ -195,7 +205,8 @@ impl Bench {
     /// Compares every frame that came out with what had to come out.
     fn check(&self) -> anyhow::Result<()> {
         for (packet, flow) in self.arrived.iter().zip(&self.flows) {
-            let (sent, expected) = (packet.frame.bytes(), self.row.output(*flow, self.node.entropy_port(*flow)));
+            let (sent, expected) =
+                (packet.frame.bytes(), self.row.output(*flow, self.node.entropy_port(*flow)));
             ensure!(
                 sent == expected && packet.offload.is_plain(),
                 "flow {flow}: sent {sent:02x?}\nexpected {expected:02x?}"
