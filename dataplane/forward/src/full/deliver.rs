@@ -1,11 +1,11 @@
 //! Transmission by an interface: what each type does to a frame before its port gets it (forwarding.md 1.3
 //! to 1.6).
 
-use vr_tables::vif::{Vif, VifKind};
+use vr_tables::vif::{Vif, VifFlags, VifKind};
 use vr_types::{DropReason, VifId};
 
 use super::{Full, Kind, Pkt};
-use crate::bytes::{array, put};
+use crate::bytes::{array, be16, put};
 use crate::verdict::{Step, Stop};
 
 /// Shortest frames whose ARP or neighbour solicitation is looked at on the way to a guest.
@@ -85,29 +85,47 @@ impl Full<'_> {
         }
     }
 
-    /// A sub-interface pushes its tag and sends by its parent.
+    /// A sub-interface pushes its tag and sends by its parent, whose counters know of it only on the underlay.
     fn send_tagged(&mut self, pkt: &mut Pkt, sub: &Vif) -> Stop {
         self.stats.sent(sub.id, pkt.frame.len());
-        let priority = pkt.priority.unwrap_or(0);
-        let tagged = array(pkt.bytes(), 12) == Some([0x81, 0x00]);
-        if sub.outer_vlan != 0 && (!tagged || pkt.vlan.is_some()) {
-            let Some(macs) = array::<12>(pkt.bytes(), 0) else { return Stop::Drop(DropReason::Pull) };
-            if let Err(stop) = pkt.push(4) {
-                return stop;
-            }
-            let control = u16::from(priority) << 13 | sub.outer_vlan & 0xfff;
-            let bytes = pkt.frame.bytes_mut();
-            put(bytes, 0, macs);
-            put(bytes, 12, 0x8100u16.to_be_bytes());
-            put(bytes, 14, control.to_be_bytes());
+        let untagged_mirror = sub.flags.contains(VifFlags::MIRROR_NOTAG);
+        if untagged_mirror {
+            self.mirror_sent(pkt, sub);
         }
-        self.mirror_sent(pkt, sub);
-        match self.tables.vif(sub.parent) {
-            Some(parent) => {
-                self.stats.sent(parent.id, pkt.frame.len());
-                Stop::Send(parent.id)
-            }
-            None => Stop::Drop(DropReason::InvalidIf),
+        if let Err(stop) = tag(pkt, sub) {
+            return stop;
         }
+        if !untagged_mirror {
+            self.mirror_sent(pkt, sub);
+        }
+        let Some(parent) = self.tables.vif(sub.parent) else { return Stop::Drop(DropReason::InvalidIf) };
+        self.mirror_sent(pkt, parent);
+        if parent.kind == VifKind::Physical {
+            self.stats.sent(parent.id, pkt.frame.len());
+        }
+        Stop::Send(parent.id)
     }
+}
+
+/// Pushes the tag of a sub-interface. A tagged frame gets a second one only if the guest tagged it; without a tag to
+/// push, the priority goes into the tag that is there.
+fn tag(pkt: &mut Pkt, sub: &Vif) -> Step {
+    let priority = u16::from(pkt.priority.unwrap_or(0)) << 13;
+    let tagged = array(pkt.bytes(), 12) == Some([0x81, 0x00]);
+    if sub.outer_vlan == 0 {
+        if let (true, Some(control)) = (tagged, be16(pkt.bytes(), 14)) {
+            put(pkt.frame.bytes_mut(), 14, (control | priority).to_be_bytes());
+        }
+        return Ok(());
+    }
+    if tagged && pkt.vlan.is_none() {
+        return Ok(());
+    }
+    let macs = array::<12>(pkt.bytes(), 0).ok_or(DropReason::Pull)?;
+    pkt.push(4)?;
+    let bytes = pkt.frame.bytes_mut();
+    put(bytes, 0, macs);
+    put(bytes, 12, 0x8100u16.to_be_bytes());
+    put(bytes, 14, (priority | sub.outer_vlan & 0xfff).to_be_bytes());
+    Ok(())
 }

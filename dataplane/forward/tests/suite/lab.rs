@@ -7,7 +7,7 @@ use vr_forward::{Forwarder, Now, Output, Shared};
 use vr_frame::{Batch, FramePool, Offload, Packet, PoolSet, PoolSizes};
 use vr_tables::control::{AttachError, Datapath, Limits, Tables, TablesConfig};
 use vr_tables::geometry::Geometry;
-use vr_tables::stats::Cores;
+use vr_tables::stats::{Cores, VifTotals};
 use vr_tables::vif::Vif;
 use vr_types::{BridgeIndex, DropReason, FlowIndex, VifId, VrfId, WorkerId};
 
@@ -133,6 +133,10 @@ impl Lab {
             traffic
         };
         output.drain().map(take).collect()
+    }
+
+    pub(crate) fn vif(&self, vif: VifId) -> VifTotals {
+        self.tables.stats().vif(vif, Cores::All)
     }
 
     pub(crate) fn drops(&self, reason: DropReason) -> u64 {

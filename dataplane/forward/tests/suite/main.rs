@@ -9,5 +9,6 @@ mod lanes;
 mod oversize;
 mod packets;
 mod plain;
+mod sub_interfaces;
 mod waiting;
 mod world;

@@ -228,6 +228,21 @@ pub(crate) fn program(tables: &mut Tables, datapath: &mut dyn Datapath) {
     }
 }
 
+/// A sub-interface of the first guest's, with a VLAN.
+pub(crate) const SUB: VifId = VifId(5);
+pub(crate) const SUB_VLAN: u16 = 100;
+pub(crate) const SUB_ADDRESS: [u8; 4] = [10, 0, 0, 6];
+pub(crate) const SUB_MAC: Mac = Mac([2, 10, 0, 0, 0, 6]);
+
+/// Adds the sub-interface with its routes.
+pub(crate) fn add_sub_interface(tables: &mut Tables, datapath: &mut dyn Datapath) {
+    let plain = vif(SUB, VifKind::VirtualVlan, VRF, Mac::VIRTUAL_ROUTER, 24, VifFlags::empty());
+    let sub = VifSpec { parent: GUESTS[0], vlan: SUB_VLAN, outer_vlan: SUB_VLAN, ..plain };
+    tables.vif_add(&sub, datapath).unwrap();
+    tables.nexthop_add(&encap(24, NexthopFamily::Inet, SUB, SUB_MAC, NexthopFlags::empty())).unwrap();
+    tables.route_add(&route(VRF, SUB_ADDRESS, 24, None)).unwrap();
+}
+
 /// Removes the first guest's routed nexthop with all that refers to it.
 pub(crate) fn remove_routed_nexthop(tables: &mut Tables) {
     tables.label_delete(Label(LABELS[0][0])).unwrap();
