@@ -203,7 +203,7 @@ impl Node {
     /// One established flow per number, as the agent would have set it.
     fn flows(row: &Row) -> anyhow::Result<(Arc<FlowTable>, Vec<FlowIndex>)> {
         let entries = (row.flows * 2).next_power_of_two().max(4096);
-        let table = FlowTable::new(Geometry::with_default_overflow(entries), None)?;
+        let table = FlowTable::new(Geometry::with_default_overflow(entries), 1, None)?;
         let mut indexes = Vec::with_capacity(row.flows as usize);
         for flow in 0..row.flows {
             let far = row.far(flow);

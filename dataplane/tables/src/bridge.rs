@@ -277,10 +277,9 @@ impl BridgeTable {
         let Some(hits) = self.hits.get(worker.index()) else { return };
         let cell = &hits.packets[index.index()];
         cell.store(cell.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
-        let touched = &hits.touched[index.index() / BLOCK];
-        if touched.load(Ordering::Relaxed) == 0 {
-            touched.store(1, Ordering::Release);
-        }
+        // The mark is stored without looking, or the count might become visible only after folding has taken
+        // an earlier mark and read the counters. No other worker writes to this line.
+        hits.touched[index.index() / BLOCK].store(1, Ordering::Release);
     }
 
     /// Asks for the cache line that counting a packet of an entry will change.
@@ -303,6 +302,8 @@ impl BridgeTable {
         for block in 0..self.geometry.total().div_ceil(BLOCK) {
             let mut touched = false;
             for hits in &self.hits {
+                // A mark that this load misses is seen in the next round; one that is taken shows what was
+                // counted before it.
                 touched |= hits.touched[block].load(Ordering::Relaxed) != 0
                     && hits.touched[block].swap(0, Ordering::Acquire) != 0;
             }

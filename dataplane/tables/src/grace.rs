@@ -1,14 +1,15 @@
 //! Grace periods: when has every worker finished the batch that it was in?
 //!
 //! A worker announces the start and the end of each batch. What was unlinked before a [`Token`] was taken is
-//! referred to by no worker once the token has passed. Workers that sleep count as finished.
+//! referred to by no worker once the token has passed. Workers that sleep count as finished. The thread that
+//! folds counters takes part like a worker: what it looks at does not change hands meanwhile.
 
 use std::sync::atomic::{AtomicU64, Ordering, fence};
 
 use crossbeam::utils::CachePadded;
 use vr_types::WorkerId;
 
-/// One counter per worker: odd while it is in a batch.
+/// One counter per worker and one for housekeeping: odd while it is in a batch.
 pub struct Grace {
     workers: Box<[CachePadded<AtomicU64>]>,
 }
@@ -18,10 +19,16 @@ pub struct Grace {
 pub struct Token(Box<[u64]>);
 
 impl Grace {
-    /// For so many workers.
+    /// For so many workers, and housekeeping.
     #[must_use]
     pub fn new(workers: u8) -> Self {
-        Self { workers: (0..workers).map(|_| CachePadded::new(AtomicU64::new(0))).collect() }
+        Self { workers: (0..=workers).map(|_| CachePadded::new(AtomicU64::new(0))).collect() }
+    }
+
+    /// Under this number housekeeping takes part.
+    #[must_use]
+    pub const fn housekeeping(&self) -> WorkerId {
+        WorkerId((self.workers.len() - 1) as u8)
     }
 
     /// The worker starts a batch; what it reads from now on stays until [`Grace::leave`].

@@ -9,6 +9,7 @@
 
 pub mod bridge;
 pub mod control;
+mod deferred;
 pub mod dense;
 pub mod fib;
 pub mod flow;

@@ -10,7 +10,7 @@ use std::time::Duration;
 use vr_runtime::Monitor;
 use vr_tables::bridge::BridgeTable;
 use vr_tables::control::Tables;
-use vr_tables::flow::FlowTable;
+use vr_tables::flow::FlowFolding;
 
 use crate::ports::Fabrics;
 use crate::status::StatusSocket;
@@ -25,7 +25,7 @@ pub(crate) struct Housekeeping {
 }
 
 struct Rounds {
-    flows: Arc<FlowTable>,
+    flows: FlowFolding,
     bridge: Arc<BridgeTable>,
     monitor: Monitor,
     fabrics: Fabrics,
@@ -40,8 +40,8 @@ impl Housekeeping {
         fabrics: Fabrics,
         socket: StatusSocket,
     ) -> io::Result<Self> {
-        let rounds = Rounds {
-            flows: Arc::clone(tables.flow_table()),
+        let mut rounds = Rounds {
+            flows: tables.flow_folding(),
             bridge: Arc::clone(tables.bridge_table()),
             monitor,
             fabrics,
@@ -59,9 +59,9 @@ impl Housekeeping {
 }
 
 impl Rounds {
-    fn run(&self) {
+    fn run(&mut self) {
         self.fabrics.beat(self.monitor.heartbeat());
-        let flows = self.flows.fold();
+        let flows = self.flows.run();
         let bridge = self.bridge.fold();
         tracing::trace!(flows, bridge, "entries looked at");
         // Waits for the rest of the round.

@@ -177,7 +177,7 @@ impl Node {
 
     /// A mapped flow entry, as clients see it.
     pub(crate) fn flow_entry(&self, index: u64) -> [u8; SharedFlow::SIZE] {
-        self.tables.flow_table().fold();
+        self.tables.flow_folding().run();
         let file = std::fs::File::open(self.directory.path().join("flow.shmem")).unwrap();
         let mut entry = [0; SharedFlow::SIZE];
         file.read_exact_at(&mut entry, index * SharedFlow::SIZE as u64).unwrap();

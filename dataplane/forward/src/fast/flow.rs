@@ -106,7 +106,7 @@ pub(super) fn count(full: &Full<'_>, meta: &PktMeta, bytes: usize, acknowledgeme
     let index = FlowIndex(meta.flow);
     if let Some(hot) = full.flows.hot(index) {
         hot.count(bytes);
-        full.flows.touch(index);
+        full.flows.touch(index, full.worker);
     }
     if let (Some(ack), Some(shared)) = (acknowledgement, full.flows.shared(index)) {
         shared.tcp_ack.store(ack, Relaxed);

@@ -1,7 +1,7 @@
 use hashbrown::HashMap;
 use vr_types::FlowIndex;
 
-use super::deferred::Deferred;
+use crate::deferred::Deferred;
 use crate::flow::{FlowTable, ServicePorts};
 use crate::grace::Grace;
 

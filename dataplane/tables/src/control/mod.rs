@@ -6,7 +6,6 @@
 mod bridge;
 mod config;
 mod datapath;
-mod deferred;
 mod error;
 mod flow;
 mod flow_leaving;
@@ -45,7 +44,7 @@ pub use vif::VifSpec;
 
 use crate::MapError;
 use crate::bridge::{BridgeTable, BridgeWriter};
-use crate::flow::{FlowTable, HoldCounters};
+use crate::flow::{FlowFolding, FlowTable, HoldCounters};
 use crate::grace::Grace;
 use crate::publish::{Publisher, Reader};
 use crate::snapshot::Snapshot;
@@ -92,7 +91,7 @@ impl Tables {
     pub fn new(config: TablesConfig) -> Result<Self, MapError> {
         let TablesConfig { workers, limits, directory, mock, options } = config;
         let file = |name| directory.as_deref().map(|directory: &Path| directory.join(name));
-        let flows = FlowTable::new(limits.flows, file(FLOW_FILE).as_deref())?;
+        let flows = FlowTable::new(limits.flows, workers, file(FLOW_FILE).as_deref())?;
         let bridge = BridgeTable::new(limits.bridge, workers, file(BRIDGE_FILE).as_deref())?;
         let worker_stats = (0..workers)
             .map(|_| Ok(Arc::new(WorkerStats::new(limits.interfaces as usize, limits.vrfs as usize)?)))
@@ -173,6 +172,12 @@ impl Tables {
     #[must_use]
     pub const fn flow_table(&self) -> &Arc<FlowTable> {
         &self.flows
+    }
+
+    /// What brings flow counters into the shared half, for the housekeeping thread. There may be one.
+    #[must_use]
+    pub fn flow_folding(&self) -> FlowFolding {
+        FlowFolding::new(Arc::clone(&self.flows), Arc::clone(&self.grace))
     }
 
     /// Counters of flows that wait for the agent.

@@ -2,8 +2,8 @@ use hashbrown::HashSet;
 use vr_types::NexthopId;
 
 use super::CommandError;
-use super::deferred::Deferred;
 use super::nexthop::NexthopSpec;
+use crate::deferred::Deferred;
 use crate::grace::Grace;
 use crate::nexthop::{Nexthop, NexthopAction, NexthopSlot};
 use crate::snapshot::Snapshot;

@@ -11,8 +11,8 @@ use crate::nexthop::NexthopSlot;
 
 /// The state word of an entry: everything that decides whether and how a worker may use it, in one atomic.
 ///
-/// Bits: 0-7 generation, 8-15 changes, 16-23 owning worker plus one, 24-25 action, 26 active, 27 simple,
-/// 28 TCP settled, 29 being changed.
+/// Bits: 0-7 generation, 8-15 changes, 16-23 owning worker plus one (255: between two owners), 24-25 action,
+/// 26 active, 27 simple, 28 TCP settled, 29 being changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct State(pub(super) u32);
 
@@ -84,14 +84,29 @@ impl State {
         self.0 as u8
     }
 
-    /// The worker that counts and compiles for this entry, if one has claimed it.
+    /// Whether this worker is the one that counts and compiles for the entry.
     #[inline]
     #[must_use]
-    pub const fn owner(self) -> Option<WorkerId> {
-        match (self.0 >> 16) as u8 {
-            0 => None,
-            worker => Some(WorkerId(worker - 1)),
-        }
+    pub const fn is_owned_by(self, worker: WorkerId) -> bool {
+        (self.0 >> 16) as u8 == worker.0.wrapping_add(1)
+    }
+
+    /// Whether the next worker that meets the entry may own it.
+    pub(super) const fn is_unowned(self) -> bool {
+        (self.0 >> 16) as u8 == 0
+    }
+
+    /// Whether its former owner may still be counting and nobody may own it yet.
+    pub(super) const fn is_between_owners(self) -> bool {
+        (self.0 >> 16) as u8 == u8::MAX
+    }
+
+    pub(super) const fn between_owners(self) -> Self {
+        Self(self.0 | 0xff << 16)
+    }
+
+    pub(super) const fn unowned(self) -> Self {
+        Self(self.0 & !(0xff << 16))
     }
 
     pub(super) const fn with_owner(self, worker: WorkerId) -> Self {

@@ -5,6 +5,8 @@
 //! key, a state word, counters and what the owning worker compiled. `docs/flow-table.md` states which one is
 //! the truth for which field, and who may change what under which memory order.
 
+mod fold;
+mod foreign;
 mod holds;
 mod hot;
 mod key;
@@ -13,6 +15,7 @@ mod overflow;
 mod ports;
 mod table;
 
+pub use fold::FlowFolding;
 pub use holds::HoldCounters;
 pub use hot::{Compiled, EgressKind, HotFlow, State};
 pub use key::{FlowHash, FlowKey};

@@ -108,7 +108,7 @@ mod tests {
 
     #[test]
     fn flows_of_a_full_bucket_are_found_by_their_hash() {
-        let table = FlowTable::new(Geometry { entries: 4, overflow: 16 }, None).unwrap();
+        let table = FlowTable::new(Geometry { entries: 4, overflow: 16 }, 1, None).unwrap();
         let keys: Vec<FlowKey> = (0..16)
             .map(|port| FlowKey::inet(17, [0, port, 0, 53], NexthopId(9), [10, 0, 0, 1], [10, 0, 0, 2]))
             .collect();

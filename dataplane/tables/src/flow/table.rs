@@ -3,6 +3,7 @@ use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 
 use vr_types::{FlowIndex, WorkerId};
 
+use super::foreign::Foreign;
 use super::hot::{HotFlow, State};
 use super::key::{FlowHash, FlowKey};
 use super::layout::{FlowAction, HENTRY_VALID, SharedFlow, TcpFlags};
@@ -45,9 +46,11 @@ pub struct FlowTable {
     tags: Mapped<AtomicU64>,
     hot: Mapped<HotFlow>,
     shared: Mapped<SharedFlow>,
-    /// Counters of workers that are not the owner of an entry: packets, bytes.
-    foreign: Mapped<AtomicU64>,
+    pub(super) foreign: Mapped<Foreign>,
+    /// Per worker, `marks` bytes apart: the blocks in which it counted. Each worker writes bytes of its own,
+    /// so that it can write without looking and no other worker waits for the line.
     touched: Mapped<AtomicU8>,
+    marks: usize,
     hints: OverflowHints,
     /// Head of the list of free overflow entries: index plus one, and a counter against reuse.
     free: AtomicU64,
@@ -59,12 +62,13 @@ pub struct FlowTable {
 }
 
 impl FlowTable {
-    /// A table of that geometry, its shared half in `file` if one is given.
+    /// A table of that geometry for so many workers, its shared half in `file` if one is given.
     ///
     /// # Errors
     /// [`MapError`] when memory or file space is not to be had.
-    pub fn new(geometry: Geometry, file: Option<&Path>) -> Result<Self, MapError> {
+    pub fn new(geometry: Geometry, workers: u8, file: Option<&Path>) -> Result<Self, MapError> {
         let total = geometry.total();
+        let marks = total.div_ceil(BLOCK).next_multiple_of(64);
         let shared = match file {
             Some(path) => Mapped::file(path, total)?,
             None => Mapped::private(total)?,
@@ -79,8 +83,9 @@ impl FlowTable {
             tags: Mapped::private(geometry.entries as usize / 4)?,
             hot: Mapped::private(total)?,
             shared,
-            foreign: Mapped::private(total * 2)?,
-            touched: Mapped::private(total.div_ceil(BLOCK))?,
+            foreign: Mapped::private(total)?,
+            touched: Mapped::private(marks * usize::from(workers))?,
+            marks,
             hints: OverflowHints::new(geometry.overflow)?,
             free: AtomicU64::new(u64::from(geometry.overflow > 0)),
             free_next,
@@ -307,11 +312,7 @@ impl FlowTable {
         hot.packets.store(0, Ordering::Relaxed);
         hot.bytes.store(0, Ordering::Relaxed);
         hot.epoch.store(0, Ordering::Relaxed);
-        for cell in &self.foreign[index as usize * 2..][..2] {
-            if cell.load(Ordering::Relaxed) != 0 {
-                cell.store(0, Ordering::Relaxed);
-            }
-        }
+        self.foreign[index as usize].clear();
         hot.state.store(State::new(generation).with_action(action, simple).0, Ordering::Release);
         shared.hash_flags.store(HENTRY_VALID, Ordering::Release);
     }
@@ -396,7 +397,7 @@ impl FlowTable {
         }
     }
 
-    fn update_state(&self, index: FlowIndex, change: impl Fn(State) -> State) -> Option<State> {
+    pub(super) fn update_state(&self, index: FlowIndex, change: impl Fn(State) -> State) -> Option<State> {
         let cell = &self.hot.get(index.index())?.state;
         let old = cell.fetch_update(Ordering::AcqRel, Ordering::Acquire, |old| Some(change(State(old)).0));
         old.ok().map(State)
@@ -440,13 +441,10 @@ impl FlowTable {
     pub fn claim(&self, index: FlowIndex, worker: WorkerId) -> bool {
         let Some(hot) = self.hot.get(index.index()) else { return false };
         let state = hot.state();
-        match state.owner() {
-            Some(owner) => owner == worker,
-            None => hot
-                .state
-                .compare_exchange(state.0, state.with_owner(worker).0, Ordering::AcqRel, Ordering::Acquire)
-                .is_ok(),
-        }
+        let owned = state.with_owner(worker).0;
+        state.is_owned_by(worker)
+            || state.is_unowned()
+                && hot.state.compare_exchange(state.0, owned, Ordering::AcqRel, Ordering::Acquire).is_ok()
     }
 
     /// Counts a packet on an entry, owned by the worker or not.
@@ -454,70 +452,53 @@ impl FlowTable {
         let Some(hot) = self.hot.get(index.index()) else { return };
         if self.claim(index, worker) {
             hot.count(bytes);
-        } else {
-            self.foreign[index.index() * 2].fetch_add(1, Ordering::Relaxed);
-            self.foreign[index.index() * 2 + 1].fetch_add(bytes as u64, Ordering::Relaxed);
+        } else if let Some(foreign) = self.foreign.get(index.index()) {
+            foreign.count(bytes);
         }
-        self.touch(index);
+        self.touch(index, worker);
     }
 
-    /// Marks an entry for the next [`FlowTable::fold`].
+    /// Marks an entry for the next folding, after it was counted on. The worker stores without looking: had
+    /// it looked first, its count might become visible only after folding has cleared the mark and read the
+    /// counters.
     #[inline]
-    pub fn touch(&self, index: FlowIndex) {
-        if let Some(cell) = self.touched.get(index.index() / BLOCK)
-            && cell.load(Ordering::Relaxed) == 0
-        {
+    pub fn touch(&self, index: FlowIndex, worker: WorkerId) {
+        if let Some(cell) = self.touched.get(worker.index() * self.marks + index.index() / BLOCK) {
+            // Release: whoever takes the mark sees what was counted before.
             cell.store(1, Ordering::Release);
         }
+    }
+
+    /// Takes the marks of a block; says whether there was one.
+    pub(super) fn take_marks(&self, block: usize) -> bool {
+        let mut touched = false;
+        for cell in self.touched.iter().skip(block).step_by(self.marks) {
+            // A mark that this load misses is seen in the next round.
+            touched |= cell.load(Ordering::Relaxed) != 0 && cell.swap(0, Ordering::Acquire) != 0;
+        }
+        touched
+    }
+
+    /// The entries in blocks, as marks are about them.
+    pub(super) fn blocks(&self) -> impl Iterator<Item = std::ops::Range<u32>> + use<> {
+        let total = self.geometry.total() as u32;
+        (0..total).step_by(BLOCK).map(move |first| first..total.min(first + BLOCK as u32))
     }
 
     /// Packets and bytes of an entry so far.
     #[must_use]
     pub fn counters(&self, index: FlowIndex) -> (u64, u64) {
-        let Some(hot) = self.hot.get(index.index()) else { return (0, 0) };
-        let foreign = &self.foreign[index.index() * 2..][..2];
+        let (Some(hot), Some(foreign)) = (self.hot.get(index.index()), self.foreign.get(index.index()))
+        else {
+            return (0, 0);
+        };
+        let (others_packets, others_bytes) = foreign.counters();
         // The owner's packet counter has 32 bits; the shared half remembers the carries.
-        let low = hot.packets.load(Ordering::Relaxed).wrapping_add(foreign[0].load(Ordering::Relaxed) as u32);
+        let low = hot.packets.load(Ordering::Relaxed).wrapping_add(others_packets as u32);
         let (before, _) = self.shared[index.index()].counters();
         let carry = u64::from(low < before as u32);
         let packets = ((before >> 32) + carry) << 32 | u64::from(low);
-        let bytes = hot.bytes.load(Ordering::Relaxed) + foreign[1].load(Ordering::Relaxed);
-        (packets, bytes)
-    }
-
-    /// Brings the counters of one entry into its shared half. For the housekeeping thread.
-    pub fn fold_entry(&self, index: FlowIndex) {
-        let (Some(hot), Some(shared)) = (self.hot.get(index.index()), self.shared.get(index.index())) else {
-            return;
-        };
-        loop {
-            let before = hot.state();
-            if !before.is_active() {
-                return;
-            }
-            let (packets, bytes) = self.counters(index);
-            shared.set_counters(packets, bytes);
-            // The slot may have changed hands meanwhile: then these were another flow's counters.
-            if hot.state().generation() == before.generation() {
-                return;
-            }
-        }
-    }
-
-    /// Brings the counters of touched entries into the shared half; returns how many it looked at.
-    pub fn fold(&self) -> usize {
-        let mut scanned = 0;
-        for (block, cell) in self.touched.iter().enumerate() {
-            if cell.load(Ordering::Relaxed) != 0 {
-                cell.store(0, Ordering::Relaxed);
-                std::sync::atomic::fence(Ordering::SeqCst);
-                for index in block * BLOCK..((block + 1) * BLOCK).min(self.geometry.total()) {
-                    self.fold_entry(FlowIndex(index as u32));
-                    scanned += 1;
-                }
-            }
-        }
-        scanned
+        (packets, hot.bytes.load(Ordering::Relaxed).wrapping_add(others_bytes))
     }
 
     /// Adds TCP flags to an entry and says which it has now.

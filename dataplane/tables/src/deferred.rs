@@ -3,7 +3,7 @@ use std::collections::VecDeque;
 use crate::grace::{Grace, Token};
 
 /// Things that were unlinked and may be reused once no worker can refer to them any more.
-pub(super) struct Deferred<T> {
+pub(crate) struct Deferred<T> {
     fresh: Vec<T>,
     waiting: VecDeque<(Token, Vec<T>)>,
 }
@@ -16,20 +16,20 @@ impl<T> Default for Deferred<T> {
 
 impl<T> Deferred<T> {
     /// Adds what was just unlinked.
-    pub(super) fn push(&mut self, item: T) {
+    pub(crate) fn push(&mut self, item: T) {
         self.fresh.push(item);
     }
 
     /// Starts the grace period of everything added so far: workers that begin a batch from now on do not
     /// find it.
-    pub(super) fn seal(&mut self, grace: &Grace) {
+    pub(crate) fn seal(&mut self, grace: &Grace) {
         if !self.fresh.is_empty() {
             self.waiting.push_back((grace.token(), std::mem::take(&mut self.fresh)));
         }
     }
 
     /// What may be reused now.
-    pub(super) fn take(&mut self, grace: &Grace) -> Option<Vec<T>> {
+    pub(crate) fn take(&mut self, grace: &Grace) -> Option<Vec<T>> {
         let passed = self.waiting.front().is_some_and(|(token, _)| grace.passed(token));
         if passed { self.waiting.pop_front().map(|(_, items)| items) } else { None }
     }
