@@ -2,7 +2,7 @@
 //!
 //! A [`Port`] is one receive and transmit queue of an interface, owned by one worker. Every kind of device has
 //! its own: [`AfXdp`](afxdp) for fabric devices, [`PacketPort`] for the host end of a pod's veth, [`TapPort`],
-//! [`Pkt0Port`] to the agent, and [`MemoryPort`], [`ReplayPort`] and [`PcapPort`] for tests and benches. A
+//! [`VhostUserPort`] for virtual machines, [`Pkt0Port`] to the agent, and [`MemoryPort`], [`ReplayPort`] and [`PcapPort`] for tests and benches. A
 //! device with several queues is opened into several ports.
 //!
 //! Checksum and segmentation state travels beside a frame as [`Offload`](vr_frame::Offload). What a port can
@@ -25,6 +25,7 @@ mod port;
 mod replay;
 mod sys;
 mod tap;
+mod vhost_user;
 mod vnet;
 
 pub use counters::{KernelStatistics, PortCounters, PortFigures};
@@ -33,6 +34,7 @@ pub use memory::MemoryPort;
 pub use packet::{PacketConfig, PacketFilter, PacketPort};
 pub use pcap::PcapPort;
 pub use pkt0::{LONGEST_PKT0_FRAME, Pkt0Port};
-pub use port::{Capabilities, ETHERNET_HEADER, Port, PortKind};
+pub use port::{Capabilities, ETHERNET_HEADER, Port, PortKind, Readiness};
 pub use replay::ReplayPort;
 pub use tap::{TapConfig, TapPort};
+pub use vhost_user::{VhostUser, VhostUserConfig, VhostUserPort, VhostUserRole};

@@ -32,7 +32,12 @@ pub trait Port: Send {
     /// Descriptor that is readable when there is something to receive; `None` when the port has to be polled.
     fn wait_fd(&self) -> Option<BorrowedFd<'_>>;
 
-    /// What may be transmitted.
+    /// Prepares for a sleep of the worker, which waits for [`Port::wait_fd`] then.
+    fn rest(&mut self) -> Readiness {
+        if self.wait_fd().is_some() { Readiness::Told } else { Readiness::Polled }
+    }
+
+    /// What may be transmitted. It may change while the port works.
     fn capabilities(&self) -> Capabilities;
 
     /// What happened so far; any thread may read it at any time.
@@ -40,6 +45,17 @@ pub trait Port: Send {
 
     /// Closes the port and gives all its frames back to `pool`.
     fn close(self: Box<Self>, pool: &mut FramePool);
+}
+
+/// How a port wakes a worker that sleeps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Readiness {
+    /// By its descriptor.
+    Told,
+    /// Not at all: the worker has to come back soon.
+    Polled,
+    /// There is something to receive: the worker should not sleep.
+    Waiting,
 }
 
 /// Kind of a port.
@@ -51,6 +67,8 @@ pub enum PortKind {
     Packet,
     /// TAP device with virtio-net header.
     Tap,
+    /// Rings in the memory of a virtual machine.
+    VhostUser,
     /// Unix datagram socket to the agent.
     Pkt0,
     /// Queues in memory.
@@ -67,6 +85,7 @@ impl PortKind {
             Self::AfXdp => "af_xdp",
             Self::Packet => "packet",
             Self::Tap => "tap",
+            Self::VhostUser => "vhost-user",
             Self::Pkt0 => "pkt0",
             Self::Memory => "memory",
             Self::Pcap => "pcap",

@@ -25,9 +25,10 @@ impl Poller {
         Ok(Self { epoll, events: [EpollEvent::empty(); EVENTS], found: 0 })
     }
 
-    /// From now on the slot is reported when `fd` is readable.
-    pub(crate) fn add(&self, fd: BorrowedFd<'_>, slot: usize) -> nix::Result<()> {
-        self.epoll.add(fd, EpollEvent::new(EpollFlags::EPOLLIN, slot as u64))
+    /// From now on the slot is reported when `fd` is readable; with `once`, for each time that it becomes so.
+    pub(crate) fn add(&self, fd: BorrowedFd<'_>, slot: usize, once: bool) -> nix::Result<()> {
+        let how = if once { EpollFlags::EPOLLIN | EpollFlags::EPOLLET } else { EpollFlags::EPOLLIN };
+        self.epoll.add(fd, EpollEvent::new(how, slot as u64))
     }
 
     /// The descriptor is about to be closed.
@@ -69,8 +70,8 @@ mod tests {
         let bell = Bell::new().unwrap();
         let mut poller = Poller::new(bell.fd()).unwrap();
         let (quiet, loud) = (EventFd::new().unwrap(), EventFd::new().unwrap());
-        poller.add(quiet.as_fd(), 3).unwrap();
-        poller.add(loud.as_fd(), 5).unwrap();
+        poller.add(quiet.as_fd(), 3, false).unwrap();
+        poller.add(loud.as_fd(), 5, false).unwrap();
         assert!(!poller.look(Duration::ZERO));
         assert_eq!(poller.found(), 0);
         loud.write(1).unwrap();
@@ -88,5 +89,21 @@ mod tests {
         );
         poller.look(Duration::ZERO);
         assert_eq!(poller.found(), 0);
+    }
+
+    #[test]
+    fn what_is_reported_once_is_not_read() {
+        let bell = Bell::new().unwrap();
+        let mut poller = Poller::new(bell.fd()).unwrap();
+        let event = EventFd::new().unwrap();
+        let inner = Poller::new(event.as_fd()).unwrap();
+        poller.add(inner.epoll.0.as_fd(), 7, true).unwrap();
+        for _ in 0..3 {
+            event.write(1).unwrap();
+            poller.look(Duration::from_secs(1));
+            assert_eq!((poller.found(), poller.slot(0)), (1, Some(7)));
+            poller.look(Duration::ZERO);
+            assert_eq!(poller.found(), 0);
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! The queues of one worker, and where packets for an interface go.
 
 use vr_frame::{Batch, FramePool, Packet};
-use vr_io::{Capabilities, PortKind};
+use vr_io::{Capabilities, PortKind, Readiness};
 use vr_types::{VifId, WorkerId};
 
 use crate::poller::Poller;
@@ -22,8 +22,8 @@ pub(crate) struct Slot {
 impl Slot {
     fn new(vif: VifId, queue: Queue) -> Self {
         let capabilities = queue.port.capabilities();
-        let is_cheap =
-            matches!(queue.port.kind(), PortKind::AfXdp | PortKind::Memory) || queue.port.wait_fd().is_none();
+        let is_cheap = matches!(queue.port.kind(), PortKind::AfXdp | PortKind::Memory | PortKind::VhostUser)
+            || queue.port.wait_fd().is_none();
         Self { vif, queue, outgoing: Batch::new(), capabilities, dirty: false, is_cheap }
     }
 
@@ -45,6 +45,8 @@ impl Slot {
             }
         }
         self.queue.port.transmit(pool, &mut self.outgoing);
+        // Another guest may have come.
+        self.capabilities = self.queue.port.capabilities();
     }
 }
 
@@ -70,7 +72,6 @@ pub(crate) struct Slots {
     cheap: Vec<u16>,
     /// Any of the others, which tell by their descriptors.
     any_asks: bool,
-    all_wake: bool,
 }
 
 impl Slots {
@@ -82,7 +83,6 @@ impl Slots {
             to_flush: Vec::new(),
             cheap: Vec::new(),
             any_asks: false,
-            all_wake: true,
         }
     }
 
@@ -97,9 +97,17 @@ impl Slots {
         self.places.get_mut(place)?.as_mut()
     }
 
-    /// Whether all queues tell by a descriptor when they have something.
-    pub(crate) const fn all_wake(&self) -> bool {
-        self.all_wake
+    /// Prepares all queues for a sleep; says what kind of sleep they allow.
+    pub(crate) fn rest(&mut self) -> Readiness {
+        let mut all = Readiness::Told;
+        for slot in self.places.iter_mut().flatten() {
+            match slot.queue.port.rest() {
+                Readiness::Told => {}
+                Readiness::Polled => all = Readiness::Polled,
+                Readiness::Waiting => return Readiness::Waiting,
+            }
+        }
+        all
     }
 
     /// Whether any queue has to be asked by a system call.
@@ -113,7 +121,6 @@ impl Slots {
             || self.places.iter().enumerate().filter_map(|(place, slot)| Some((place, slot.as_ref()?)));
         self.cheap = there().filter(|(_, slot)| slot.is_cheap).map(|(place, _)| place as u16).collect();
         self.any_asks = there().any(|(_, slot)| !slot.is_cheap);
-        self.all_wake = there().all(|(_, slot)| slot.queue.port.wait_fd().is_some());
     }
 
     #[inline]
@@ -137,7 +144,7 @@ impl Slots {
             self.places.len() - 1
         });
         if let Some(fd) = slot.queue.port.wait_fd()
-            && let Err(error) = poller.add(fd, place)
+            && let Err(error) = poller.add(fd, place, slot.queue.port.kind() == PortKind::VhostUser)
         {
             tracing::error!(%vif, %error, "a port cannot be waited for; its packets come late");
         }

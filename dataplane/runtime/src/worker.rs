@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use vr_forward::{Forwarder, Now, Output};
 use vr_frame::{Batch, FramePool, Packet};
+use vr_io::Readiness;
 use vr_tables::stats::WorkerStats;
 use vr_types::{DropReason, VifId, WorkerId};
 
@@ -222,9 +223,13 @@ impl Worker {
         self.pool.collect();
     }
 
-    /// Sleeps until something happens; says what time it is then.
+    /// Sleeps until something happens, if the ports allow it; says what time it is then.
     fn sleep(&mut self, own: &Mailbox, left: bool, now: Now) -> Now {
-        let polled = left || !self.slots.all_wake();
+        let rest = self.slots.rest();
+        if rest == Readiness::Waiting {
+            return now;
+        }
+        let polled = left || rest == Readiness::Polled;
         let patience = if polled { SHORT_SLEEP } else { LONGEST_SLEEP };
         own.status.looked();
         own.bell.sleep(
