@@ -5,7 +5,8 @@ use std::collections::HashMap;
 
 use vr_frame::FramePool;
 use vr_tables::flow::FlowKey;
-use vr_types::{DropReason, VrfId};
+use vr_tables::vif::VifKind;
+use vr_types::{DropReason, VifId, VrfId};
 
 use super::ip::inet_header_len;
 use super::{Full, Kind, Pkt, Resume, flow_key};
@@ -32,6 +33,9 @@ pub(crate) struct Datagram {
     protocol: u8,
     id: u32,
     vrf: VrfId,
+    /// The guest that it comes from, so that no other can speak for it; none for what comes from the fabric, by
+    /// whatever link.
+    guest: VifId,
 }
 
 /// What a fragment says about itself.
@@ -63,6 +67,7 @@ impl Fragment {
                     protocol: *bytes.get(9)?,
                     id: u32::from(be16(bytes, 4)?),
                     vrf,
+                    guest: VifId::NONE,
                 },
                 offset: u32::from(field & 0x1fff) * 8,
                 len: u32::from(be16(bytes, 2)?).saturating_sub(header as u32),
@@ -83,6 +88,7 @@ impl Fragment {
                 protocol: *bytes.get(INET6)?,
                 id: be32(bytes, INET6 + 4)?,
                 vrf,
+                guest: VifId::NONE,
             },
             offset: u32::from(field & 0xfff8),
             len: u32::from(be16(bytes, 4)?).saturating_sub(FRAGMENT_HEADER as u32),
@@ -151,9 +157,19 @@ pub(super) fn is_later_fragment(pkt: &Pkt) -> bool {
 }
 
 impl Full<'_> {
+    fn fragment_of(&self, pkt: &Pkt) -> Option<Fragment> {
+        let mut fragment = Fragment::of(pkt)?;
+        if self.ingress_kind(pkt).is_some_and(VifKind::is_guest) {
+            fragment.datagram.guest = pkt.vif;
+        }
+        Some(fragment)
+    }
+
     /// The packet has this key. The ports of a first fragment are remembered.
     pub(super) fn remember_first_fragment(&mut self, pkt: &Pkt, key: &FlowKey) -> Step {
-        let Some(fragment) = Fragment::of(pkt).filter(|fragment| fragment.offset == 0) else { return Ok(()) };
+        let Some(fragment) = self.fragment_of(pkt).filter(|fragment| fragment.offset == 0) else {
+            return Ok(());
+        };
         let fragments = &mut self.memory.fragments;
         let room = fragments.known.len() < DATAGRAMS || fragments.known.contains_key(&fragment.datagram);
         if !room {
@@ -176,7 +192,7 @@ impl Full<'_> {
         portless: &FlowKey,
         resume: Resume,
     ) -> Step<FlowKey> {
-        let fragment = Fragment::of(pkt).ok_or(DropReason::Misc)?;
+        let fragment = self.fragment_of(pkt).ok_or(DropReason::Misc)?;
         let fragments = &mut self.memory.fragments;
         let Some(known) = fragments.known.get(&fragment.datagram) else {
             return Err(Stop::AwaitFirstFragment(fragment.datagram, resume));

@@ -115,3 +115,17 @@ fn datagrams_without_end_do_not_take_all_places_for_ever() {
     assert_eq!(lab.receive(&[fragment(9, &data, 80, 160)]), []);
     lab.close();
 }
+
+/// Another guest sends a first fragment in the name of the one whose fragment waits.
+#[test]
+fn no_guest_speaks_for_another() {
+    let mut lab = Lab::new(true);
+    set(&mut lab);
+    let data = datagram(200);
+    assert_eq!(lab.receive(&[fragment(1, &data, 80, 160)]), []);
+    let spoofed = Traffic { vif: GUESTS[1], ..fragment(1, &data, 0, 80) };
+    // Its own flow is unknown, so the agent sees it; nothing else happens.
+    assert_eq!(lab.receive(&[spoofed]).iter().map(|frame| frame.vif).collect::<Vec<_>>(), [AGENT]);
+    assert_eq!(lab.receive(&[fragment(1, &data, 0, 80)]).len(), 2);
+    lab.close();
+}
