@@ -4,10 +4,11 @@ use vr_frame::{GsoKind, Offload};
 use vr_types::Mac;
 use vr_wire::checksum;
 
+use crate::changes::Change;
 use crate::lab::{Lab, Traffic};
 use crate::packets::{self, Inet, TCP, UDP, Wrap, from_peer, unwrap};
 use crate::world::{
-    ANALYZER, Change, FABRIC, GUEST_ADDRESS, GUEST_MAC, GUESTS, NODE, OWN_TREE_LABEL, PEER, TREE_LABELS, VNI,
+    ANALYZER, FABRIC, GUEST_ADDRESS, GUEST_MAC, GUESTS, NODE, OWN_TREE_LABEL, PEER, TREE_LABELS, VNI,
 };
 
 const GROUP: [u8; 4] = [239, 1, 2, 3];

@@ -4,10 +4,11 @@ use proptest::prelude::*;
 use vr_tables::flow::FlowAction;
 use vr_types::{DropReason, Mac};
 
+use crate::changes::{Change, Flow};
 use crate::lab::{Lab, Traffic};
 use crate::oversize::reassemble;
 use crate::packets::{self, Inet, UDP, unwrap};
-use crate::world::{AGENT, Change, Flow, GUEST_MAC, GUESTS};
+use crate::world::{AGENT, GUEST_MAC, GUESTS};
 
 const FLOW: Flow = Flow { guest: 0, far: 0, protocol: UDP, port: 1000, outwards: true };
 /// Fragments that may wait, and datagrams that are followed.

@@ -8,9 +8,10 @@ use vr_frame::{GsoKind, Offload};
 use vr_tables::flow::FlowAction;
 use vr_types::{Mac, VifId};
 
+use crate::changes::{Change, Flow};
 use crate::lab::{Lab, Traffic};
 use crate::packets::{self, Inet, TCP, UDP, Wrap};
-use crate::world::{Change, FABRIC, Flow, GUEST_MAC, GUESTS, LABELS, PEER, PEER_MAC, REMOTE_MAC, VNI};
+use crate::world::{FABRIC, GUEST_MAC, GUESTS, LABELS, PEER, PEER_MAC, REMOTE_MAC, VNI};
 
 const ACK: u8 = 0x10;
 

@@ -6,9 +6,10 @@ use vr_tables::flow::FlowAction;
 use vr_types::{DropReason, Mac, TrapReason};
 use vr_wire::checksum;
 
+use crate::changes::{Change, Flow};
 use crate::lab::{Lab, Traffic};
 use crate::packets::{self, Inet, TCP, UDP, Wrap, unwrap};
-use crate::world::{AGENT, Change, FABRIC, Flow, GUEST_MAC, GUESTS, REMOTE_MAC, UNDERLAY_MTU};
+use crate::world::{AGENT, FABRIC, GUEST_MAC, GUESTS, REMOTE_MAC, UNDERLAY_MTU};
 
 const DONT_FRAGMENT: u16 = 0x4000;
 const MORE_FRAGMENTS: u16 = 0x2000;

@@ -3,10 +3,11 @@
 use vr_frame::Offload;
 use vr_types::{Mac, VifId};
 
+use crate::changes::Change;
 use crate::lab::{Lab, Traffic};
 use crate::packets::{self, Inet, UDP};
 use crate::world::{
-    Change, GUEST_ADDRESS, GUEST_MAC, GUESTS, SUB, SUB_ADDRESS, SUB_MAC, SUB_VLAN, add_sub_interface,
+    GUEST_ADDRESS, GUEST_MAC, GUESTS, SUB, SUB_ADDRESS, SUB_MAC, SUB_VLAN, add_sub_interface,
 };
 
 fn lab() -> Lab {

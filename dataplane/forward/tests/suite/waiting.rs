@@ -4,11 +4,11 @@ use vr_frame::Offload;
 use vr_tables::flow::FlowAction;
 use vr_types::DropReason;
 
+use crate::changes::{Change, Flow};
 use crate::lab::{Lab, Traffic};
 use crate::packets::{self, Inet, UDP, Wrap, from_peer};
 use crate::world::{
-    AGENT, Change, FABRIC, Flow, GUESTS, LABELS, PEER, add_other_nexthop, add_routed_nexthop,
-    remove_routed_nexthop,
+    AGENT, FABRIC, GUESTS, LABELS, PEER, add_other_nexthop, add_routed_nexthop, remove_routed_nexthop,
 };
 
 const FLOW: Flow = Flow { guest: 0, far: 0, protocol: UDP, port: 1000, outwards: false };

@@ -1,14 +1,12 @@
-//! The node's tables: two guests, three kinds of tunnels to one peer, and what random changes do to them.
+//! The node's tables: two guests, three kinds of tunnels to one peer, replication and mirroring.
 
 use std::net::{IpAddr, Ipv4Addr};
 
 use vr_tables::bridge::BridgeFlags;
 use vr_tables::control::{
-    BridgeSpec, Datapath, FlowSpec, GivenMac, NexthopKind, NexthopSpec, Prefix, Reverse, RouteSpec, Tables,
-    VifSpec,
+    BridgeSpec, Datapath, GivenMac, NexthopKind, NexthopSpec, Prefix, RouteSpec, Tables, VifSpec,
 };
 use vr_tables::fib::RouteFlags;
-use vr_tables::flow::{FlowAction, FlowFlags, FlowKey};
 use vr_tables::nexthop::{NexthopFamily, NexthopFlags};
 use vr_tables::snapshot::Mirror;
 use vr_tables::vif::{VifFlags, VifKind};
@@ -40,9 +38,9 @@ const REMOTE_LABEL: u32 = 40;
 const L2_RECEIVE: u32 = 3;
 const TO_HOST: u32 = 5;
 const NEIGHBOUR: u32 = 9;
-const ROUTED: [u32; 2] = [20, 22];
-const BRIDGED: [u32; 2] = [21, 23];
-const TUNNEL: [u32; 3] = [30, 31, 32];
+pub(crate) const ROUTED: [u32; 2] = [20, 22];
+pub(crate) const BRIDGED: [u32; 2] = [21, 23];
+pub(crate) const TUNNEL: [u32; 3] = [30, 31, 32];
 const TRANSLATE: u32 = 40;
 /// Replication: guests, neighbours in the multicast tree, a peer that replicates itself, and their root.
 const LOCAL_MEMBERS: u32 = 50;
@@ -68,7 +66,7 @@ fn vif(id: VifId, kind: VifKind, vrf: VrfId, mac: Mac, nexthop: u32, flags: VifF
     }
 }
 
-fn guest(which: usize, flags: VifFlags) -> VifSpec {
+pub(crate) fn guest(which: usize, flags: VifFlags) -> VifSpec {
     vif(GUESTS[which], VifKind::Virtual, VRF, Mac::VIRTUAL_ROUTER, ROUTED[which], flags)
 }
 
@@ -103,7 +101,7 @@ fn tunnel(which: usize) -> NexthopSpec {
 }
 
 /// The guest's two nexthops, with policy or without.
-fn to_guest(which: usize, flags: NexthopFlags) -> [NexthopSpec; 2] {
+pub(crate) fn to_guest(which: usize, flags: NexthopFlags) -> [NexthopSpec; 2] {
     [(ROUTED, NexthopFamily::Inet), (BRIDGED, NexthopFamily::Bridge)]
         .map(|(ids, family)| encap(ids[which], family, GUESTS[which], GUEST_MAC[which], flags))
 }
@@ -144,7 +142,7 @@ fn replication() -> [NexthopSpec; 5] {
     ]
 }
 
-fn route(vrf: VrfId, address: [u8; 4], nexthop: u32, label: Option<u32>) -> RouteSpec {
+pub(crate) fn route(vrf: VrfId, address: [u8; 4], nexthop: u32, label: Option<u32>) -> RouteSpec {
     RouteSpec {
         vrf,
         prefix: Prefix::Inet(address, 32),
@@ -166,11 +164,11 @@ fn bridge(mac: Mac, nexthop: u32, label: Option<u32>) -> BridgeSpec {
 }
 
 /// Routed there by MPLS, VXLAN carries bridged frames only.
-fn remote_route(which: usize, by: usize) -> RouteSpec {
+pub(crate) fn remote_route(which: usize, by: usize) -> RouteSpec {
     route(VRF, REMOTE[which], TUNNEL[by % 2], Some(REMOTE_LABEL + which as u32))
 }
 
-fn remote_bridge(which: usize, by: usize) -> BridgeSpec {
+pub(crate) fn remote_bridge(which: usize, by: usize) -> BridgeSpec {
     let label = if by == 2 { VNI } else { REMOTE_LABEL + which as u32 };
     bridge(REMOTE_MAC[which], TUNNEL[by], Some(label))
 }
@@ -260,184 +258,4 @@ pub(crate) fn add_other_nexthop(tables: &mut Tables) {
 pub(crate) fn add_routed_nexthop(tables: &mut Tables) {
     let [routed, _] = to_guest(0, NexthopFlags::POLICY);
     tables.nexthop_add(&routed).unwrap();
-}
-
-/// A flow of a guest, either direction.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Flow {
-    pub(crate) guest: usize,
-    /// An address of [`REMOTE`], or the other guest.
-    pub(crate) far: usize,
-    pub(crate) protocol: u8,
-    pub(crate) port: u16,
-    /// From the guest.
-    pub(crate) outwards: bool,
-}
-
-impl Flow {
-    pub(crate) fn far_address(self) -> [u8; 4] {
-        REMOTE.get(self.far).copied().unwrap_or(GUEST_ADDRESS[1 - self.guest])
-    }
-
-    /// Source and destination address, source and destination port.
-    pub(crate) fn ends(self) -> ([[u8; 4]; 2], [u16; 2]) {
-        let (near, far) = (GUEST_ADDRESS[self.guest], self.far_address());
-        if self.outwards { ([near, far], [self.port, 53]) } else { ([far, near], [53, self.port]) }
-    }
-
-    fn key(self) -> FlowKey {
-        let ([source, destination], ports) = self.ends();
-        let ([a, b], [c, d]) = (ports[0].to_be_bytes(), ports[1].to_be_bytes());
-        FlowKey::inet(self.protocol, [a, b, c, d], NexthopId(ROUTED[self.guest]), source, destination)
-    }
-
-    fn reversed(self) -> Self {
-        Self { outwards: !self.outwards, ..self }
-    }
-}
-
-/// A change of the tables.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Change {
-    /// Sets a flow, links it to its reverse where that exists; with a source check or without.
-    SetFlow {
-        flow: Flow,
-        action: FlowAction,
-        ttl: u8,
-        check_source: bool,
-    },
-    RemoveFlow(Flow),
-    /// Leads to a remote guest by another tunnel.
-    Tunnel {
-        far: usize,
-        by: usize,
-    },
-    RemoveRoute(usize),
-    RemoveBridge(usize),
-    /// Switches the policy of a guest's interface and nexthops.
-    Policy {
-        guest: usize,
-        on: bool,
-    },
-    /// Removes a guest's label, or sets it.
-    Label {
-        guest: usize,
-        bridged: bool,
-        there: bool,
-    },
-    /// Switches the mirror of a guest.
-    Mirror {
-        guest: usize,
-        on: bool,
-    },
-}
-
-impl Change {
-    pub(crate) fn apply(self, tables: &mut Tables, datapath: &mut dyn Datapath) {
-        match self {
-            Self::SetFlow { flow, action, ttl, check_source } => {
-                set_flow(tables, datapath, flow, (action, ttl, check_source));
-            }
-            Self::RemoveFlow(flow) => {
-                if let Some(spec) = spec(tables, flow, FlowFlags::empty()) {
-                    let _ = tables.flow_set(&spec, datapath);
-                }
-            }
-            Self::Tunnel { far, by } => {
-                tables.route_add(&remote_route(far, by)).unwrap();
-                tables.bridge_add(&remote_bridge(far, by)).unwrap();
-            }
-            Self::RemoveRoute(far) => {
-                let _ = tables.route_delete(&route(VRF, REMOTE[far], 0, None));
-            }
-            Self::RemoveBridge(far) => {
-                let _ = tables.bridge_delete(VRF, GivenMac::Mac(REMOTE_MAC[far]));
-            }
-            Self::Policy { guest: which, on } => {
-                let (vif, nexthop) = if on {
-                    (VifFlags::POLICY, NexthopFlags::POLICY)
-                } else {
-                    (VifFlags::empty(), NexthopFlags::empty())
-                };
-                tables.vif_add(&guest(which, vif), datapath).unwrap();
-                for spec in to_guest(which, nexthop) {
-                    tables.nexthop_add(&spec).unwrap();
-                }
-            }
-            Self::Label { guest, bridged, there } => {
-                let label = Label(LABELS[guest][usize::from(bridged)]);
-                if there {
-                    let nexthop = if bridged { BRIDGED } else { ROUTED }[guest];
-                    tables.label_add(label, NexthopId(nexthop)).unwrap();
-                } else {
-                    let _ = tables.label_delete(label);
-                }
-            }
-            Self::Mirror { guest: which, on } => {
-                let mirror = if on { VifFlags::MIRROR_RX | VifFlags::MIRROR_TX } else { VifFlags::empty() };
-                let spec = VifSpec { mirror: MirrorId(0), ..guest(which, VifFlags::POLICY | mirror) };
-                tables.vif_add(&spec, datapath).unwrap();
-            }
-        }
-    }
-}
-
-/// What names an existing flow.
-fn spec(tables: &Tables, flow: Flow, flags: FlowFlags) -> Option<FlowSpec> {
-    let key = flow.key();
-    let index = tables.flow_table().find(&key, key.hash())?;
-    let generation = tables.flow_table().shared(index)?.generation.load(std::sync::atomic::Ordering::Relaxed);
-    Some(FlowSpec { index: Some(index), generation, ..new_spec(flow, flags) })
-}
-
-fn new_spec(flow: Flow, flags: FlowFlags) -> FlowSpec {
-    FlowSpec {
-        index: None,
-        key: Some(flow.key()),
-        generation: 0,
-        action: Some(FlowAction::Forward),
-        flags,
-        flags1: 0,
-        force_evict: false,
-        reverse: Reverse::Key(None),
-        vrf: VRF,
-        dvrf: VRF,
-        mirrors: [255, 255],
-        ecmp_index: -1,
-        source_nexthop: 0,
-        qos_map: -1,
-        ttl: 0,
-        underlay_index: -1,
-        drop_reason: 0,
-    }
-}
-
-fn set_flow(
-    tables: &mut Tables,
-    datapath: &mut dyn Datapath,
-    flow: Flow,
-    (action, ttl, check_source): (FlowAction, u8, bool),
-) {
-    let reverse = {
-        let key = flow.reversed().key();
-        tables.flow_table().find(&key, key.hash())
-    };
-    let mut flags = FlowFlags::ACTIVE;
-    if reverse.is_some() {
-        flags |= FlowFlags::RFLOW_VALID;
-    }
-    let base = spec(tables, flow, flags).unwrap_or_else(|| new_spec(flow, flags));
-    let source = match (flow.outwards, TUNNEL.get(flow.far)) {
-        (true, _) => ROUTED[flow.guest],
-        (false, Some(tunnel)) => *tunnel,
-        (false, None) => ROUTED[1 - flow.guest],
-    };
-    let spec = FlowSpec {
-        action: Some(action),
-        ttl,
-        source_nexthop: if check_source { source } else { 0 },
-        reverse: reverse.map_or(Reverse::Key(None), Reverse::Index),
-        ..base
-    };
-    let _ = tables.flow_set(&spec, datapath);
 }
