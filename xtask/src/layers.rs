@@ -21,7 +21,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("vr-runtime", &["vr-forward", "vr-io"]),
     ("sandesh", &[]),
     ("vr-shim", &["sandesh", "vr-tables"]),
-    ("vrctl", &["vr-observe"]),
+    ("vrctl", &["sandesh", "vr-observe"]),
     ("vrouterd", &["vr-runtime", "vr-shim", "steer-loader", "vr-observe"]),
     ("agent-sim", &[]),
     ("xtask", &[]),

@@ -1,0 +1,141 @@
+//! `dropstats`: packets that were dropped, by reason.
+
+use std::io::{self, Write};
+use std::path::PathBuf;
+
+use clap::Parser;
+use sandesh::messages::{DropStatsReq, Message, PktDropLogReq};
+use sandesh::{Record, SandeshOp, Value};
+
+use super::{Rig, Word};
+use crate::failure::Failure;
+use crate::session::Session;
+use crate::view::{View, show};
+
+mod log;
+
+/// Names that operators know, in the order in which they are printed.
+const NAMES: [(&str, &str); 54] = [
+    ("vds_invalid_if", "Invalid IF"),
+    ("vds_trap_no_if", "Trap No IF"),
+    ("vds_interface_tx_discard", "IF TX Discard"),
+    ("vds_interface_drop", "IF Drop"),
+    ("vds_interface_rx_discard", "IF RX Discard"),
+    ("vds_flow_unusable", "Flow Unusable"),
+    ("vds_flow_no_memory", "Flow No Memory"),
+    ("vds_flow_table_full", "Flow Table Full"),
+    ("vds_flow_nat_no_rflow", "Flow NAT no rflow"),
+    ("vds_flow_action_drop", "Flow Action Drop"),
+    ("vds_flow_action_invalid", "Flow Action Invalid"),
+    ("vds_flow_invalid_protocol", "Flow Invalid Protocol"),
+    ("vds_flow_queue_limit_exceeded", "Flow Queue Limit Exceeded"),
+    ("vds_drop_new_flow", "New Flow Drops"),
+    ("vds_flow_evict", "Flow Unusable (Eviction)"),
+    ("vds_trap_original", "Original Packet Trapped"),
+    ("vds_discard", "Discards"),
+    ("vds_ttl_exceeded", "TTL Exceeded"),
+    ("vds_mcast_clone_fail", "Mcast Clone Fail"),
+    ("vds_cloned_original", "Cloned Original"),
+    ("vds_clone_fail", "Clone Fail"),
+    ("vds_invalid_nh", "Invalid NH"),
+    ("vds_invalid_label", "Invalid Label"),
+    ("vds_invalid_protocol", "Invalid Protocol"),
+    ("vds_leaf_to_leaf", "Etree Leaf to Leaf"),
+    ("vds_bmac_isid_mismatch", "Bmac/ISID Mismatch"),
+    ("vds_rewrite_fail", "Rewrite Fail"),
+    ("vds_invalid_mcast_source", "Invalid Mcast Source"),
+    ("vds_pkt_loop", "Packet Loop"),
+    ("vds_push", "Push Fails"),
+    ("vds_pull", "Pull Fails"),
+    ("vds_duplicated", "Duplicated"),
+    ("vds_head_alloc_fail", "Head Alloc Fails"),
+    ("vds_pcow_fail", "PCOW fails"),
+    ("vds_invalid_packet", "Invalid Packets"),
+    ("vds_misc", "Misc"),
+    ("vds_nowhere_to_go", "Nowhere to go"),
+    ("vds_invalid_arp", "Invalid ARPs"),
+    ("vds_cksum_err", "Checksum errors"),
+    ("vds_no_fmd", "No Fmd"),
+    ("vds_invalid_vnid", "Invalid VNID"),
+    ("vds_frag_err", "Fragment errors"),
+    ("vds_invalid_source", "Invalid Source"),
+    ("vds_mcast_df_bit", "Jumbo Mcast Pkt with DF Bit"),
+    ("vds_l2_no_route", "No L2 Route"),
+    ("vds_no_memory", "Memory Failures"),
+    ("vds_fragment_queue_fail", "Fragment Queueing Failures"),
+    ("vds_no_crypt_path", "No Encrypt Path Failures"),
+    ("vds_invalid_hbs_pkt", "Invalid HBS received packet"),
+    ("vds_no_frag_entry", "No Fragment Entries"),
+    ("vds_icmp_error", "ICMP errors"),
+    ("vds_invalid_underlay_ecmp", "Invalid Underlay ECMP"),
+    ("vds_vlan_fwd_tx", "VLAN fwd intf failed TX"),
+    ("vds_vlan_fwd_enq", "VLAN fwd intf failed enq"),
+];
+
+/// Packets that were dropped, by reason. Reasons that never occurred are not printed.
+#[derive(Debug, Parser)]
+#[command(name = "dropstats")]
+pub(super) struct DropStats {
+    /// Counters of one core, from 0.
+    #[arg(long, short, value_name = "CORE")]
+    core: Option<i16>,
+    /// Set the counters to zero.
+    #[arg(long)]
+    clear: bool,
+    /// Packets that were dropped lately, of one core; 0 is all cores.
+    #[arg(long, short, value_name = "CORE", conflicts_with = "clear")]
+    log: Option<i16>,
+    #[command(flatten)]
+    view: View,
+    #[command(flatten)]
+    rig: Rig,
+}
+
+impl Word for DropStats {
+    const NAME: &'static str = "dropstats";
+
+    fn rig(&self) -> Option<PathBuf> {
+        self.rig.sock_dir.clone()
+    }
+
+    fn run(self, session: &mut Session) -> Result<(), Failure> {
+        if let Some(core) = self.log {
+            return log::show_log(session, core, &self.view);
+        }
+        let op = if self.clear { SandeshOp::RESET } else { SandeshOp::GET };
+        let core = self.core.map_or(0, |core| core.saturating_add(1));
+        let request = DropStatsReq { h_op: op, vds_core: core, ..DropStatsReq::default() };
+        if self.clear {
+            return session.client()?.request(&request).map(drop);
+        }
+        show(
+            session,
+            &self.view,
+            |client| client.request(&request),
+            |out, objects| {
+                objects.iter().try_for_each(|object| match object {
+                    Message::DropStatsReq(drops) => print(out, drops),
+                    _ => Ok(()),
+                })
+            },
+        )
+    }
+}
+
+/// The counters that are not zero.
+pub(super) fn print(out: &mut dyn Write, drops: &DropStatsReq) -> io::Result<()> {
+    let mut counted = counters(drops).filter(|(_, count)| *count != 0);
+    counted.try_for_each(|(name, count)| writeln!(out, "{name:<30}{count}"))
+}
+
+/// All dropped packets.
+pub(super) fn total(drops: &DropStatsReq) -> i64 {
+    counters(drops).map(|(_, count)| count).sum()
+}
+
+fn counters(drops: &DropStatsReq) -> impl Iterator<Item = (&'static str, i64)> {
+    NAMES.iter().filter_map(|(field, name)| match drops.get(field)? {
+        Value::I64(count) => Some((*name, count)),
+        _ => None,
+    })
+}

@@ -1,0 +1,51 @@
+//! `mpls`: incoming labels.
+
+use std::path::PathBuf;
+
+use clap::Parser;
+use sandesh::messages::{Message, MplsReq};
+
+use super::tables::{Actions, act};
+use super::{Rig, Word};
+use crate::failure::Failure;
+use crate::session::Session;
+
+/// Incoming MPLS labels and their nexthops.
+#[derive(Debug, Parser)]
+#[command(name = "mpls")]
+pub(super) struct Mpls {
+    #[command(flatten)]
+    actions: Actions,
+    #[command(flatten)]
+    rig: Rig,
+}
+
+impl Word for Mpls {
+    const NAME: &'static str = "mpls";
+
+    fn rig(&self) -> Option<PathBuf> {
+        self.rig.sock_dir.clone()
+    }
+
+    fn run(self, session: &mut Session) -> Result<(), Failure> {
+        let request = |h_op, label| MplsReq {
+            h_op,
+            mr_label: label,
+            mr_nhid: self.actions.nh,
+            mr_marker: -1,
+            ..MplsReq::default()
+        };
+        let advance = |request: &mut MplsReq, last: &Message| {
+            if let Message::MplsReq(last) = last {
+                request.mr_marker = last.mr_label;
+            }
+        };
+        act(session, &self.actions, request, advance, |out, objects| {
+            writeln!(out, "MPLS Input Label Map\n\n   Label    NextHop\n-------------------")?;
+            objects.iter().try_for_each(|object| match object {
+                Message::MplsReq(label) => writeln!(out, "{:8}{:10}", label.mr_label, label.mr_nhid),
+                _ => Ok(()),
+            })
+        })
+    }
+}
