@@ -8,6 +8,7 @@ use vr_frame::PoolSet;
 use vr_runtime::{Workers, WorkersConfig};
 use vr_shim::{About, Server};
 use vr_tables::control::{Tables, TablesConfig};
+use vr_tables::options::Options;
 
 use crate::config::Config;
 use crate::exit::Failure;
@@ -33,7 +34,12 @@ pub(crate) fn run(config: &Config) -> Result<(), Failure> {
         workers,
         limits: config.tables.limits(),
         directory: Some(directory.clone()),
-        ..TablesConfig::default()
+        mock: config.mock,
+        options: Options {
+            flow_hold_limit: config.flows.hold_limit.get() as i32,
+            close_flow_on_rst: config.flows.close_on_reset,
+            ..Options::default()
+        },
     })?;
     let (pool_set, pools) = PoolSet::new(workers, config.buffers.sizes())?;
     let fabrics = Fabrics::default();

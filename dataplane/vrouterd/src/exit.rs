@@ -9,6 +9,7 @@ use vr_runtime::StartError;
 use vr_shim::ServerError;
 use vr_tables::MapError;
 
+use crate::compat::OptionError;
 use crate::config::ConfigError;
 use crate::lock::LockError;
 use crate::preflight::Missing;
@@ -23,6 +24,9 @@ pub(crate) enum Failure {
     /// The configuration is not usable.
     #[error(transparent)]
     Config(#[from] ConfigError),
+    /// An option of the original's command line is not usable.
+    #[error(transparent)]
+    Option(#[from] OptionError),
     /// Something is missing on this machine.
     #[error(transparent)]
     Missing(#[from] Missing),
@@ -56,7 +60,7 @@ impl Failure {
     /// The exit status, as [`HELP`] says.
     pub(crate) fn code(&self) -> ExitCode {
         ExitCode::from(match self {
-            Self::Config(_) => 2,
+            Self::Config(_) | Self::Option(_) => 2,
             Self::Missing(_)
             | Self::Port(_)
             | Self::Steer(_)

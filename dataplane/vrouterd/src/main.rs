@@ -1,8 +1,10 @@
 //! `vrouterd`: the daemon. Configuration, preflight, wiring and life cycle; no forwarding logic.
 //!
 //! [`config`] is the file, [`preflight`] what has to be there before anything is changed, [`ports`] how interfaces
-//! get their ports, [`daemon`] the wiring and the control loop, [`housekeeping`] the thread beside it.
+//! get their ports, [`daemon`] the wiring and the control loop, [`housekeeping`] the thread beside it. [`compat`] is
+//! the command line of the original forwarder, for when the program has its name.
 
+mod compat;
 mod config;
 mod daemon;
 mod exit;
@@ -13,13 +15,16 @@ mod preflight;
 mod signals;
 mod status;
 
-use std::path::PathBuf;
+use std::fs::OpenOptions;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Mutex;
 
+use anyhow::Context;
 use clap::Parser;
 use tracing_subscriber::EnvFilter;
 
-use crate::config::{Config, Level};
+use crate::config::{Config, Log};
 use crate::exit::Failure;
 
 /// Userspace vrouter: forwards between pods, tunnels and the host, as an OpenContrail agent programs it.
@@ -39,10 +44,12 @@ struct Arguments {
 }
 
 fn main() -> ExitCode {
-    match run(&Arguments::parse()) {
+    let is_original = compat::is_called_so();
+    let outcome = if is_original { run_as_original() } else { run(&Arguments::parse()) };
+    match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            eprintln!("vrouterd: {failure}");
+            eprintln!("{}: {failure}", if is_original { compat::NAME } else { "vrouterd" });
             failure.code()
         }
     }
@@ -50,7 +57,7 @@ fn main() -> ExitCode {
 
 fn run(arguments: &Arguments) -> Result<(), Failure> {
     let config = Config::read(&arguments.config)?;
-    log(config.log.level);
+    log(&config.log)?;
     if arguments.detach {
         return detach(&config);
     }
@@ -62,10 +69,47 @@ fn run(arguments: &Arguments) -> Result<(), Failure> {
     daemon::run(&config)
 }
 
-/// Messages go to standard error. `RUST_LOG` is stronger than the configuration.
-fn log(level: Level) {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(level.name()));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false).init();
+/// As the original forwarder: what is wrong with the command line and the machine is said in the foreground.
+fn run_as_original() -> Result<(), Failure> {
+    let compat::Start { config, daemon, warnings } = compat::read()?;
+    preflight::check(&config)?;
+    log(&config.log)?;
+    if daemon {
+        // Before any thread is started: they would stay behind.
+        nix::unistd::daemon(false, false).context("leaving the foreground")?;
+    }
+    for warning in warnings {
+        tracing::warn!("{warning}");
+    }
+    if config.mock {
+        tracing::warn!("no --vdev: test mode, every interface is a vhost-user client");
+    }
+    let outcome = daemon::run(&config);
+    if daemon && let Err(failure) = &outcome {
+        // Standard error leads nowhere now.
+        tracing::error!("{failure}");
+    }
+    outcome
+}
+
+/// `RUST_LOG` is stronger than the configuration.
+fn log(log: &Log) -> anyhow::Result<()> {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(log.level.name()));
+    let messages = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(false);
+    match &log.file {
+        None => messages.with_writer(std::io::stderr).init(),
+        Some(path) => messages.with_writer(Mutex::new(open_log(path)?)).init(),
+    }
+    Ok(())
+}
+
+fn open_log(path: &Path) -> anyhow::Result<std::fs::File> {
+    if let Some(directory) = path.parent() {
+        // Opening the file says what is wrong.
+        let _ = std::fs::create_dir_all(directory);
+    }
+    let file = OpenOptions::new().create(true).append(true).open(path);
+    file.with_context(|| format!("cannot write messages to `{}`; name another file", path.display()))
 }
 
 fn detach(config: &Config) -> Result<(), Failure> {

@@ -28,8 +28,14 @@ pub(crate) struct Config {
     pub(crate) tables: TableSizes,
     /// Packet buffers.
     pub(crate) buffers: Buffers,
+    /// Virtual machines.
+    pub(crate) vhost_user: VhostUser,
+    /// Flows.
+    pub(crate) flows: Flows,
     /// Messages.
     pub(crate) log: Log,
+    /// Test mode: every interface, the fabric's as well, is a vhost-user client (`docs/spec/test-rig.md`).
+    pub(crate) mock: bool,
 }
 
 /// The underlay.
@@ -95,12 +101,52 @@ pub(crate) enum Polling {
     Power,
 }
 
+/// Virtual machines.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct VhostUser {
+    /// Which side of the sockets this daemon is.
+    pub(crate) role: VhostUserRole,
+}
+
+/// Which side of the sockets of virtual machines this daemon is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum VhostUserRole {
+    /// The virtual machine listens.
+    #[default]
+    Client,
+    /// The daemon listens.
+    Server,
+}
+
+impl From<VhostUserRole> for vr_io::VhostUserRole {
+    fn from(role: VhostUserRole) -> Self {
+        match role {
+            VhostUserRole::Client => Self::Client,
+            VhostUserRole::Server => Self::Server,
+        }
+    }
+}
+
+/// How flows begin and end; the agent may change the limit.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Flows {
+    /// Flows that may wait for the agent at a time; 0 for no limit.
+    pub(crate) hold_limit: Bounded<0, { i32::MAX as u32 }, 8192>,
+    /// Any reset closes a TCP flow, whatever its sequence number.
+    pub(crate) close_on_reset: bool,
+}
+
 /// Messages to standard error.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Log {
     /// The least important ones that are written.
     pub(crate) level: Level,
+    /// Where they are written; standard error without it.
+    pub(crate) file: Option<PathBuf>,
 }
 
 /// Importance of a message.
@@ -182,7 +228,7 @@ impl Config {
 
 #[cfg(test)]
 mod tests {
-    use super::{Backend, Config, HostMode, Level, Polling};
+    use super::{Backend, Config, HostMode, Level, Polling, VhostUserRole};
     use std::path::Path;
 
     fn parse(text: &str) -> Result<Config, String> {
@@ -215,7 +261,8 @@ mod tests {
              [workers]\ncount = 2\ncpus = [1, 0]\npolling = \"power\"\n\
              [tables]\ninterfaces = 300\nnexthops = 5000\nlabels = 6000\nvrfs = 70\nflows = 4096\n\
              flow_overflow = 1024\nbridge = 8192\nbridge_overflow = 2048\n\
-             [buffers]\npackets = 4096\nsuper_frames = 64\n[log]\nlevel = \"debug\"\n",
+             [buffers]\npackets = 4096\nsuper_frames = 64\n[log]\nlevel = \"debug\"\nfile = \"/l\"\n\
+             [vhost_user]\nrole = \"server\"\n[flows]\nhold_limit = 0\nclose_on_reset = true\n",
         )
         .unwrap();
         assert_eq!(config.fabric.device.as_ref().map(super::DeviceName::as_str), Some("eth1"));
@@ -225,6 +272,9 @@ mod tests {
         assert_eq!((limits.flows.entries, limits.flows.overflow), (4096, 1024));
         assert_eq!((limits.bridge.entries, limits.bridge.overflow), (8192, 2048));
         assert_eq!((config.buffers.sizes().packets, config.buffers.sizes().supers), (4096, 64));
+        assert_eq!((config.vhost_user.role, config.log.file), (VhostUserRole::Server, Some("/l".into())));
+        assert_eq!((config.flows.hold_limit.get(), config.flows.close_on_reset), (0, true));
+        assert!(parse("mock = true\n").unwrap().mock);
     }
 
     #[test]

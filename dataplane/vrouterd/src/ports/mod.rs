@@ -6,12 +6,14 @@ mod fabric;
 mod fabrics;
 mod guest;
 mod host;
+mod mock;
 mod pods;
+mod vhost_user;
 
 use std::path::PathBuf;
 
 use vr_frame::PoolSet;
-use vr_io::Pkt0Port;
+use vr_io::{Pkt0Port, netdev};
 use vr_runtime::{Opened, PortFactory, Queue};
 use vr_tables::control::AttachError;
 use vr_tables::vif::{Vif, VifKind};
@@ -23,6 +25,10 @@ pub(crate) use fabrics::Fabrics;
 
 use error::OpenError;
 use fabric::FabricDevice;
+use vhost_user::Machines;
+
+/// Transport of interfaces that no network device stands for (control.md 4.3).
+const TRANSPORT_PMD: u8 = 2;
 
 /// Opens the ports of this daemon.
 pub(crate) struct Factory {
@@ -34,6 +40,9 @@ pub(crate) struct Factory {
     pools: PoolSet,
     fabrics: Fabrics,
     pods: pods::Pods,
+    machines: Machines,
+    /// Test mode.
+    mock: bool,
     /// The fabric device that was opened last.
     fabric_device: Option<FabricDevice>,
     workers: u32,
@@ -41,6 +50,7 @@ pub(crate) struct Factory {
 
 impl Factory {
     pub(crate) fn new(config: &Config, pools: PoolSet, fabrics: Fabrics) -> Self {
+        let workers = config.workers.count.get();
         Self {
             directory: config.socket_dir(),
             instance: config.instance.as_str().to_owned(),
@@ -49,8 +59,10 @@ impl Factory {
             pools,
             fabrics,
             pods: pods::Pods::new(config.instance.as_str()),
+            machines: Machines::new(config.vhost_user.role.into(), config.mock, workers),
+            mock: config.mock,
             fabric_device: None,
-            workers: config.workers.count.get(),
+            workers,
         }
     }
 
@@ -58,6 +70,15 @@ impl Factory {
     pub(crate) fn refresh(&mut self) {
         self.fabrics.refresh();
         self.pods.sweep();
+    }
+
+    /// Agents ask for a vhost-user socket also where a pod has a network device (control.md 8).
+    fn open_guest(&mut self, vif: &Vif) -> Result<Opened, OpenError> {
+        let name = &vif.details.name;
+        if vif.details.transport == TRANSPORT_PMD && netdev::index(name).is_err() {
+            return self.machines.open(vif, &self.directory);
+        }
+        guest::open(vif.id, name, &mut self.pods)
     }
 
     fn open_agent(&self) -> Result<Opened, OpenError> {
@@ -68,13 +89,14 @@ impl Factory {
 impl PortFactory for Factory {
     fn open(&mut self, vif: &Vif) -> Result<Opened, AttachError> {
         let opened = match vif.kind {
+            VifKind::Stats | VifKind::Vlan | VifKind::Monitoring => return Err(AttachError::Unsupported),
+            VifKind::VirtualVlan => Ok(Opened::default()),
+            _ if self.mock => self.open_mock(vif),
             VifKind::Physical => self.open_fabric(vif),
             VifKind::Host => self.open_vhost0(vif),
             VifKind::Agent => self.open_agent(),
             VifKind::Gateway | VifKind::XenLinkLocal => host::open_tap(&vif.details.name),
-            VifKind::Virtual => guest::open(vif.id, &vif.details.name, &mut self.pods),
-            VifKind::VirtualVlan => Ok(Opened::default()),
-            VifKind::Stats | VifKind::Vlan | VifKind::Monitoring => return Err(AttachError::Unsupported),
+            VifKind::Virtual => self.open_guest(vif),
         };
         let opened = opened.map_err(|error| {
             tracing::error!(vif = %vif.id, name = vif.details.name, %error, "no port");

@@ -1,0 +1,209 @@
+//! Being the original forwarder: its file name, and its command line (docs/spec/options.md).
+
+mod options;
+
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+
+use clap::Parser;
+use vr_runtime::cpus;
+
+use crate::config::{
+    Bounded, Buffers, Config, DeviceName, Fabric, Flows, Level, Log, Polling, SocketDir, TableSizes, Workers,
+};
+use options::Options;
+
+/// The file name of the original.
+pub(crate) const NAME: &str = "contrail-vrouter-dpdk";
+/// Where the original writes messages when it leaves the foreground.
+const LOG_FILE: &str = "/var/log/contrail/contrail-vrouter-dpdk.log";
+
+/// What the command line says.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Start {
+    /// The same as the configuration file would say.
+    pub(crate) config: Config,
+    /// Leave the foreground.
+    pub(crate) daemon: bool,
+    /// What was asked for and is not done.
+    pub(crate) warnings: Vec<String>,
+}
+
+/// An option whose value is not usable.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{option}: {what}")]
+pub(crate) struct OptionError {
+    option: &'static str,
+    what: String,
+}
+
+/// Whether this program was started under the original's name.
+pub(crate) fn is_called_so() -> bool {
+    let name = std::env::args_os().next();
+    name.is_some_and(|name| Path::new(&name).file_name() == Some(OsStr::new(NAME)))
+}
+
+/// Reads the command line. Ends the process on what is not understood, as with `--help`.
+pub(crate) fn read() -> Result<Start, OptionError> {
+    translate(Options::parse(), &cpus::usable())
+}
+
+fn bounded<const MIN: u32, const MAX: u32, const DEFAULT: u32>(
+    option: &'static str,
+    number: Option<i64>,
+) -> Result<Option<Bounded<MIN, MAX, DEFAULT>>, OptionError> {
+    number.map(Bounded::try_from).transpose().map_err(|what| OptionError { option, what })
+}
+
+/// Says the same in the words of the configuration file; the workers run on the CPUs `usable`.
+fn translate(options: Options, usable: &[usize]) -> Result<Start, OptionError> {
+    let warnings: Vec<String> = options.warnings().into_iter().map(str::to_owned).collect();
+    let mut start = Start { config: Config::default(), daemon: !options.no_daemon, warnings };
+    let config = &mut start.config;
+    if let Some(path) = options.socket_dir {
+        let failed = |what| OptionError { option: "--vr_socket_dir", what };
+        config.socket_dir = SocketDir::try_from(path).map_err(failed)?;
+    }
+    config.tables = TableSizes {
+        interfaces: bounded("--vr_interfaces", options.interfaces)?.unwrap_or_default(),
+        nexthops: bounded("--vr_nexthops", options.nexthops)?.unwrap_or_default(),
+        labels: bounded("--vr_mpls_labels", options.labels)?.unwrap_or_default(),
+        vrfs: bounded("--vr_vrfs", options.vrfs)?.unwrap_or_default(),
+        flows: bounded("--vr_flow_entries", options.flow_entries)?.unwrap_or_default(),
+        flow_overflow: bounded("--vr_oflow_entries", options.flow_overflow)?,
+        bridge: bounded("--vr_bridge_entries", options.bridge_entries)?.unwrap_or_default(),
+        bridge_overflow: bounded("--vr_bridge_oentries", options.bridge_overflow)?,
+    };
+    let refused = |error: vr_tables::control::LimitError| OptionError {
+        option: "sizes of tables",
+        what: error.to_string(),
+    };
+    config.tables.limits().check().map_err(refused)?;
+    config.buffers = Buffers {
+        packets: bounded("--vr_mempool_sz", options.mempool_size)?.unwrap_or_default(),
+        ..Buffers::default()
+    };
+    config.flows = Flows {
+        hold_limit: bounded("--vr_flow_hold_limit", options.hold_limit)?.unwrap_or_default(),
+        close_on_reset: options.close_on_reset != 0,
+    };
+    config.workers = workers(usable, options.yield_option)?;
+    config.log = Log {
+        level: options.log_level.map_or_else(Level::default, level),
+        file: options.log_file.or_else(|| start.daemon.then(|| PathBuf::from(LOG_FILE))),
+    };
+    let devices = devices(&options.vdev, &mut start.warnings)?;
+    config.mock = options.vdev.is_empty();
+    config.fabric = Fabric { device: devices, ..Fabric::default() };
+    Ok(start)
+}
+
+/// One worker for each CPU that the affinity mask names.
+fn workers(usable: &[usize], yields: Option<u8>) -> Result<Workers, OptionError> {
+    let count = usable.len().clamp(1, 64) as i64;
+    let polling = if yields == Some(0) { Polling::Latency } else { Polling::Balanced };
+    Ok(Workers {
+        count: bounded("affinity mask", Some(count))?.unwrap_or_default(),
+        cpus: usable.iter().map(|cpu| *cpu as u16).collect(),
+        polling,
+    })
+}
+
+/// The original's levels are those of syslog, from 1 on.
+const fn level(number: u8) -> Level {
+    match number {
+        0..=4 => Level::Error,
+        5 => Level::Warn,
+        6 | 7 => Level::Info,
+        _ => Level::Debug,
+    }
+}
+
+/// The fabric device among DPDK's virtual devices.
+fn devices(vdevs: &[String], warnings: &mut Vec<String>) -> Result<Option<DeviceName>, OptionError> {
+    let mut found = None;
+    for vdev in vdevs {
+        let mut parts = vdev.split(',');
+        let kind = parts.next().unwrap_or_default();
+        let device = parts.find_map(|part| part.strip_prefix("iface="));
+        match device {
+            Some(name) => {
+                let failed = |what| OptionError { option: "--vdev", what };
+                found = Some(DeviceName::try_from(name.to_owned()).map_err(failed)?);
+            }
+            None if kind.contains("bond") => warnings.push(format!(
+                "--vdev {kind}: make the bond in the kernel (`ip link add bond0 type bond`) and name it: \
+                 --vdev net_af_packet0,iface=bond0; the agent's fabric interface is taken until then"
+            )),
+            None => warnings
+                .push(format!("--vdev {kind}: it names no `iface=`; the agent's fabric interface is taken")),
+        }
+    }
+    Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::options::Options;
+    use super::{LOG_FILE, Start, translate};
+    use crate::config::{Level, Polling};
+    use clap::{CommandFactory, Parser};
+    use std::path::Path;
+
+    fn start(arguments: &[&str]) -> Result<Start, String> {
+        let options = Options::try_parse_from([&["contrail-vrouter-dpdk"], arguments].concat());
+        translate(options.map_err(|error| error.to_string())?, &[1, 3]).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn the_command_is_well_formed() {
+        Options::command().debug_assert();
+    }
+
+    #[test]
+    fn a_test_rig_gets_mock_mode_in_the_foreground() {
+        let rig = "--no-daemon --no-huge --vr_packet_sz 2048 --vr_uncond_close_flow_on_tcp_rst 1 --vr_socket_dir /tmp/d";
+        let start = start(&rig.split(' ').collect::<Vec<_>>()).unwrap();
+        assert!(start.config.mock && !start.daemon && start.warnings.is_empty());
+        assert!(start.config.flows.close_on_reset);
+        assert_eq!(start.config.socket_dir(), Path::new("/tmp/d"));
+        assert_eq!((start.config.workers.count.get(), &*start.config.workers.cpus), (2, &[1, 3][..]));
+        assert_eq!(start.config.log.file, None);
+    }
+
+    #[test]
+    fn a_fabric_device_is_no_test_rig() {
+        let one =
+            start(&["--vdev", "net_af_packet0,iface=eth7", "--log-level=8", "--yield_option", "0"]).unwrap();
+        assert_eq!(one.config.fabric.device.as_ref().map(crate::config::DeviceName::as_str), Some("eth7"));
+        assert!(!one.config.mock && one.daemon);
+        assert_eq!((one.config.log.level, one.config.workers.polling), (Level::Debug, Polling::Latency));
+        assert_eq!(one.config.log.file.as_deref(), Some(Path::new(LOG_FILE)));
+        let bond = start(&["--vdev", "eth_bond0,mode=4,slave=0000:04:00.0", "--socket-mem", "1024"]).unwrap();
+        assert!(!bond.config.mock && bond.warnings.len() == 2, "{:?}", bond.warnings);
+        assert!(start(&["--vdev", "x,iface=much-too-long-name"]).unwrap_err().contains("--vdev"));
+    }
+
+    #[test]
+    fn sizes_are_checked() {
+        let sizes = "--vr_flow_entries 4096 --vr_oflow_entries 1024 --vr_bridge_entries 8192 --vr_bridge_oentries 512 \
+                     --vr_mpls_labels 6000 --vr_nexthops 70 --vr_vrfs 80 --vr_mempool_sz 2048 --vr_flow_hold_limit 9";
+        let config = start(&sizes.split_whitespace().collect::<Vec<_>>()).unwrap().config;
+        let limits = config.tables.limits();
+        assert_eq!((limits.flows.entries, limits.flows.overflow), (4096, 1024));
+        assert_eq!((limits.bridge.entries, limits.bridge.overflow), (8192, 512));
+        assert_eq!((limits.labels, limits.nexthops, limits.vrfs), (6000, 70, 80));
+        assert_eq!((config.buffers.sizes().packets, config.flows.hold_limit.get()), (2048, 9));
+        let refused = start(&["--vr_vrfs", "70000"]).unwrap_err();
+        assert!(refused.starts_with("--vr_vrfs: 70000 is not a number from "), "{refused}");
+        assert!(start(&["--vr_socket_dir", "relative"]).unwrap_err().contains("--vr_socket_dir"));
+        let both = start(&["--vr_flow_entries", "16777216", "--vr_oflow_entries", "16777216"]).unwrap_err();
+        assert!(both.starts_with("sizes of tables: "), "{both}");
+    }
+
+    #[test]
+    fn unknown_options_come_with_a_hint() {
+        let refused = start(&["--vr_flow_entrys", "5"]).unwrap_err();
+        assert!(refused.contains("--vr_flow_entries") && refused.contains("--help"), "{refused}");
+    }
+}
