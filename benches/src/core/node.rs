@@ -53,6 +53,7 @@ fn vif(id: VifId, kind: VifKind, vrf: VrfId, mac: [u8; 6], flags: VifFlags) -> V
     Vif {
         id,
         kind,
+        version: 0,
         flags: flags | VifFlags::L2 | VifFlags::L3,
         vrf,
         mcast_vrf: VrfId::NONE,

@@ -11,6 +11,7 @@ pub mod bridge;
 pub mod control;
 mod deferred;
 pub mod dense;
+pub mod epochs;
 pub mod fib;
 pub mod flow;
 pub mod geometry;

@@ -1,12 +1,15 @@
 //! What the workers see of the tables: one immutable snapshot per published batch of commands.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use hashbrown::HashMap;
 use vr_types::{Label, Mac, MirrorId, NexthopId, VifId, Vni, VrfId};
 
 use crate::dense::Dense;
+use crate::epochs::{NexthopEpochs, NexthopGroup};
 use crate::fib::{Fib, Route};
+use crate::flow::{Inet6Peers, Source};
 use crate::nexthop::{Nexthop, NexthopSlot};
 use crate::options::Options;
 use crate::vif::{Vif, VifFlags, VifKind};
@@ -75,8 +78,12 @@ pub struct Snapshot {
     pub roles: Roles,
     /// Runtime options.
     pub options: Options,
-    /// Advances with every change that can alter what a flow does but is not of one VRF: interfaces, and
-    /// nexthops that were changed or removed.
+    /// IPv6 addresses of tunnel nexthops.
+    pub(crate) peers: Arc<Inet6Peers>,
+    /// Advance when nexthops change in what source checks ask of them, and when their slots are free.
+    pub nexthop_epochs: NexthopEpochs,
+    /// Advances with the rare changes that can alter what flows of every VRF do: interfaces that are no
+    /// guest's, and nexthops that lead to ourselves.
     pub epoch: u32,
 }
 
@@ -99,7 +106,20 @@ impl Snapshot {
     #[inline]
     #[must_use]
     pub fn nexthop_by_id(&self, id: NexthopId) -> Option<&Nexthop> {
-        self.nexthop(*self.nexthop_slots.get(id.index())?)
+        self.nexthop(self.nexthop_slot(id)?)
+    }
+
+    /// Where the nexthop is that has this id now.
+    #[inline]
+    #[must_use]
+    pub fn nexthop_slot(&self, id: NexthopId) -> Option<NexthopSlot> {
+        self.nexthop_slots.get(id.index()).copied()
+    }
+
+    /// The other end of a tunnel, as flows remember it.
+    #[must_use]
+    pub fn peer(&self, address: IpAddr) -> Source {
+        self.peers.source(address)
     }
 
     /// The nexthop of a label.
@@ -130,13 +150,24 @@ impl Snapshot {
         self.vrfs.get(vrf.index()).map_or(Route::MISS, |vrf| vrf.inet6.lookup(&address))
     }
 
-    /// The epoch for which an action compiled in `vrf` is valid. Both parts only ever grow, so their sum
-    /// changes whenever one of them does; never zero.
+    /// What an action compiled in `vrf` depends on but for its source, as a number: the parts only ever grow,
+    /// so their sum changes whenever one of them does.
     #[inline]
     #[must_use]
     pub fn flow_epoch(&self, vrf: VrfId) -> u32 {
         let vrf = self.vrfs.get(vrf.index()).map_or(0, |vrf| vrf.epoch);
-        self.epoch.wrapping_add(vrf).wrapping_add(1).max(1)
+        self.epoch.wrapping_add(vrf)
+    }
+
+    /// Changes when the nexthop in a slot does, in where it leads or by having a successor, or when its id no
+    /// longer leads to it.
+    #[must_use]
+    pub const fn nexthop_epoch(&self, slot: NexthopSlot) -> u32 {
+        self.epoch.wrapping_add(self.nexthop_epochs.of(NexthopGroup::of(slot)))
+    }
+
+    pub(crate) const fn advance_epoch(&mut self) {
+        self.epoch = self.epoch.wrapping_add(1);
     }
 
     /// A mirror entry.

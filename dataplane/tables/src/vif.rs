@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use vr_types::{Mac, MirrorId, NexthopId, VifId, VrfId};
 
+use crate::flow::Source;
+
 /// Type of an interface; the numbers are those of messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u8)]
@@ -156,6 +158,8 @@ pub struct Vif {
     pub id: VifId,
     /// Its type.
     pub kind: VifKind,
+    /// Another one after each change.
+    pub version: u16,
     /// Its flags.
     pub flags: VifFlags,
     /// VRF of packets from it; [`VrfId::NONE`] if the request named none.
@@ -184,6 +188,15 @@ pub struct Vif {
     pub ip6: Ipv6Addr,
     /// What is rarely needed.
     pub details: Arc<VifDetails>,
+}
+
+impl Vif {
+    /// Where packets from the interface come from, as flows remember it.
+    #[inline]
+    #[must_use]
+    pub const fn source(&self) -> Source {
+        Source::interface(self.id, self.version)
+    }
 }
 
 /// VRF and flow key nexthop of one VLAN of a service interface.

@@ -75,7 +75,7 @@ impl<'a> Verdicts<'a> {
             self.vrf = hot.vrf();
             self.epoch = self.full.tables.flow_epoch(self.vrf);
         }
-        let compiled = hot.compiled(state, self.epoch)?;
+        let compiled = hot.compiled(state, self.epoch, &self.full.tables.nexthop_epochs)?;
         if compiled.source != meta.source {
             return None;
         }

@@ -52,7 +52,7 @@ fn parse_one(vif: &Vif, packet: &Packet, meta: &mut PktMeta) -> Option<()> {
         return None;
     }
     meta.mac = Mac(*headers.first_chunk()?);
-    meta.source = u32::from(vif.id.0);
+    meta.source = vif.source();
     meta.inner = 0;
     meta.ttl = inet[8] - 1;
     meta.policy = true;

@@ -1,3 +1,5 @@
+use vr_tables::flow::Source;
+
 /// What the stages know about one packet: exactly one cache line.
 #[derive(Clone, Copy, Debug, Default)]
 #[repr(C, align(64))]
@@ -8,9 +10,8 @@ pub(super) struct PktMeta {
     pub(super) hash: [u32; 2],
     /// Where the entry may be.
     pub(super) flow: u32,
-    /// Outer source address for packets from the fabric, interface number for others; compared with the
-    /// compiled source.
-    pub(super) source: u32,
+    /// Compared with the compiled source.
+    pub(super) source: Source,
     /// Nexthop object to leave by.
     pub(super) nexthop: u32,
     /// Label or VNI to push, [`PktMeta::NO_LABEL`] for none.

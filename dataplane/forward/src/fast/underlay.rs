@@ -2,6 +2,7 @@
 
 use vr_frame::{BATCH, Packet};
 use vr_tables::bridge::BridgeKey;
+use vr_tables::flow::Source;
 use vr_tables::nexthop::{NexthopAction, NexthopFamily, NexthopFlags, NexthopSlot};
 use vr_tables::vif::Vif;
 use vr_types::{BridgeIndex, Label, Mac, NexthopId, Vni, VrfId};
@@ -88,7 +89,7 @@ impl<'a> Arrivals<'a> {
         if !self.is_ours([outer[30], outer[31], outer[32], outer[33]]) {
             return None;
         }
-        meta.source = u32::from_le_bytes([outer[26], outer[27], outer[28], outer[29]]);
+        meta.source = Source::inet([outer[26], outer[27], outer[28], outer[29]]);
         match (outer[23], u16::from_be_bytes([outer[36], outer[37]])) {
             (17, 6635 | 51234) => self.labelled(bytes, 42, meta),
             (17, 4789) => self.vxlan(bytes, meta),

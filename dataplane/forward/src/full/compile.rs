@@ -1,8 +1,6 @@
 //! What the full path finds out about a plain flow is kept for the fast lanes.
 
-use std::net::IpAddr;
-
-use vr_tables::flow::{Compiled, EgressKind};
+use vr_tables::flow::{Compiled, EgressKind, Source};
 use vr_tables::nexthop::NexthopSlot;
 use vr_tables::vif::VifKind;
 use vr_types::Mac;
@@ -12,26 +10,24 @@ use super::{Full, Kind, Pkt};
 impl Full<'_> {
     /// The packet is about to leave by this nexthop, straight behind its flow.
     pub(super) fn compile(&self, pkt: &mut Pkt, nexthop: NexthopSlot) {
-        let (Some(_), Some(index)) = (pkt.compilable.take(), pkt.flow) else { return };
-        let Some(hot) = self.flows.hot(index) else { return };
-        // The claim that made the packet compilable changed the owner in the state; version stays the same.
-        let state = hot.state();
-        let vif = self.tables.vif(pkt.vif);
-        if pkt.kind != Kind::Inet || pkt.vlan.is_some() || !state.is_simple() {
+        let (Some((state, checked_by)), Some(index)) = (pkt.compilable.take(), pkt.flow) else { return };
+        let (Some(hot), Some(vif)) = (self.flows.hot(index), self.tables.vif(pkt.vif)) else { return };
+        if pkt.kind != Kind::Inet || pkt.vlan.is_some() {
             return;
         }
-        let (kind, source) = match (vif.map(|vif| vif.kind), pkt.outer_source) {
-            (Some(VifKind::Virtual), None) => {
-                (if pkt.to_me { EgressKind::Routed } else { EgressKind::Bridged }, u32::from(pkt.vif.0))
-            }
-            (Some(VifKind::Physical), Some(IpAddr::V4(source))) => {
-                (EgressKind::FromFabric, u32::from_le_bytes(source.octets()))
-            }
+        let (kind, source) = match (vif.kind, pkt.outer_source) {
+            (VifKind::Virtual, None) if pkt.to_me => (EgressKind::Routed, vif.source()),
+            (VifKind::Virtual, None) => (EgressKind::Bridged, vif.source()),
+            (VifKind::Physical, Some(peer)) => (EgressKind::FromFabric, self.tables.peer(peer)),
             _ => return,
         };
+        if source == Source::UNKNOWN {
+            return;
+        }
         let received = pkt.frame.buffer_bytes(usize::from(pkt.received.0), 6).and_then(Mac::from_slice);
         let compiled = Compiled {
             source,
+            checked_by,
             kind,
             nexthop,
             label: pkt.label,
@@ -39,6 +35,7 @@ impl Full<'_> {
             bridge: pkt.bridge,
             vrf: pkt.vrf,
         };
-        hot.compile(state, self.tables.flow_epoch(pkt.vrf), &compiled);
+        let tables = self.tables;
+        hot.compile(state, tables.flow_epoch(pkt.vrf), &tables.nexthop_epochs, &compiled);
     }
 }

@@ -1,9 +1,9 @@
 //! Flow processing: lookup, creation, source check, action (forwarding.md 6.2, 6.5 to 6.7).
 
-use std::net::IpAddr;
 use std::sync::atomic::Ordering::Relaxed;
 
-use vr_tables::flow::{FlowAction, FlowFlags, FlowHash, FlowKey, InsertError, SharedFlow};
+use vr_tables::epochs::NexthopGroup;
+use vr_tables::flow::{FlowAction, FlowFlags, FlowHash, FlowKey, InsertError, SharedFlow, Source};
 use vr_tables::nexthop::{Nexthop, NexthopAction, NexthopFlags};
 use vr_tables::vif::{VifFlags, VifKind};
 use vr_types::{DropReason, FlowIndex, NexthopId, VrfId};
@@ -53,7 +53,7 @@ impl Entry {
 
 /// Result of a source check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Source {
+enum SourceCheck {
     Valid,
     /// Another member of the composite.
     Mismatch(i8),
@@ -154,9 +154,9 @@ impl Full<'_> {
     /// Where the packet came from, as entries remember it.
     fn source_info(&self, pkt: &Pkt) -> u32 {
         match pkt.outer_source {
-            Some(IpAddr::V4(source)) => u32::from_le_bytes(source.octets()),
-            _ if self.from_underlay(pkt) => 0,
-            _ => u32::from(pkt.vif.0),
+            Some(peer) => self.tables.peer(peer).bits(),
+            None if self.from_underlay(pkt) => Source::UNKNOWN.bits(),
+            None => u32::from(pkt.vif.0),
         }
     }
 
@@ -185,7 +185,8 @@ impl Full<'_> {
         }
         self.apply(pkt, index, &entry)?;
         if state.is_simple() && self.flows.claim(index, self.worker) {
-            pkt.compilable = Some(state);
+            let checked_by = self.tables.nexthop_slot(entry.source_nexthop).map(NexthopGroup::of);
+            pkt.compilable = checked_by.map(|group| (state, group));
         }
         Ok(())
     }
@@ -225,9 +226,9 @@ impl Full<'_> {
     fn check_source(&mut self, pkt: &Pkt, entry: &Entry) -> Step {
         let nexthop = self.tables.nexthop_by_id(entry.source_nexthop).ok_or(DropReason::InvalidNh)?;
         match self.source_of(pkt, nexthop) {
-            Source::Valid => Ok(()),
-            Source::Invalid => Err(DropReason::InvalidSource.into()),
-            Source::Mismatch(member) => {
+            SourceCheck::Valid => Ok(()),
+            SourceCheck::Invalid => Err(DropReason::InvalidSource.into()),
+            SourceCheck::Mismatch(member) => {
                 // Replies follow the source that moved.
                 let reverse = entry.linked().and_then(|reverse| self.flows.shared(reverse));
                 let reverse = reverse.filter(|shared| shared.flags().contains(FlowFlags::ACTIVE));
@@ -238,7 +239,7 @@ impl Full<'_> {
         }
     }
 
-    fn source_of(&self, pkt: &Pkt, nexthop: &Nexthop) -> Source {
+    fn source_of(&self, pkt: &Pkt, nexthop: &Nexthop) -> SourceCheck {
         let valid = match &nexthop.action {
             NexthopAction::Encap(encap) => pkt.vif == encap.vif,
             NexthopAction::Tunnel(tunnel) => pkt.outer_source == Some(tunnel.destination),
@@ -249,20 +250,20 @@ impl Full<'_> {
                     Some(self.source_of(pkt, self.tables.nexthop(member.nexthop)?))
                 };
                 let expected = usize::try_from(pkt.ecmp_source).ok().and_then(check);
-                if expected == Some(Source::Valid) {
-                    return Source::Valid;
+                if expected == Some(SourceCheck::Valid) {
+                    return SourceCheck::Valid;
                 }
                 return (0..composite.members.len())
                     .find_map(|position| match check(position)? {
-                        Source::Valid => Some(Source::Mismatch(position as i8)),
-                        inner @ Source::Mismatch(_) => Some(inner),
-                        Source::Invalid => None,
+                        SourceCheck::Valid => Some(SourceCheck::Mismatch(position as i8)),
+                        inner @ SourceCheck::Mismatch(_) => Some(inner),
+                        SourceCheck::Invalid => None,
                     })
-                    .unwrap_or(Source::Invalid);
+                    .unwrap_or(SourceCheck::Invalid);
             }
             _ => true,
         };
-        if valid { Source::Valid } else { Source::Invalid }
+        if valid { SourceCheck::Valid } else { SourceCheck::Invalid }
     }
 }
 

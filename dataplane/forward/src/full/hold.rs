@@ -131,16 +131,16 @@ impl Full<'_> {
     /// Before a packet that waited goes on: the nexthop that it was on its way to, as the tables are now.
     pub(super) fn find_again(&self, pkt: &mut Pkt, resume: Resume) -> Step<Resume> {
         let Resume::Nexthop(target) = resume else { return Ok(resume) };
-        if target.epoch == self.tables.epoch {
+        if target.epoch == self.tables.nexthop_epoch(target.slot) {
             return Ok(resume);
         }
-        let slot = *self.tables.nexthop_slots.get(target.id.index()).ok_or(DropReason::InvalidNh)?;
+        let slot = self.tables.nexthop_slot(target.id).ok_or(DropReason::InvalidNh)?;
         let same = self.tables.nexthop(slot).is_some_and(|nexthop| nexthop.vif() == target.vif);
         if !same {
             return Err(DropReason::InvalidNh.into());
         }
         pkt.nexthop = Some(slot);
-        Ok(Resume::Nexthop(Target { slot, epoch: self.tables.epoch, ..target }))
+        Ok(Resume::Nexthop(Target { slot, epoch: self.tables.nexthop_epoch(slot), ..target }))
     }
 
     /// Goes on behind the flow lookup.

@@ -25,7 +25,7 @@ impl Full<'_> {
         }
         if pkt.kind.is_ip() && !pkt.flow_done && nexthop.wants_flow() {
             pkt.flow_wanted = true;
-            let (id, vif, epoch) = (nexthop.id, nexthop.vif(), self.tables.epoch);
+            let (id, vif, epoch) = (nexthop.id, nexthop.vif(), self.tables.nexthop_epoch(slot));
             if let Err(stop) = self.flow(pkt, Resume::Nexthop(Target { slot, id, vif, epoch })) {
                 return stop;
             }

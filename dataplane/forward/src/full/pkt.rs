@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use vr_frame::{Frame, Offload, Packet};
+use vr_tables::epochs::NexthopGroup;
 use vr_tables::flow::State;
 use vr_tables::nexthop::NexthopSlot;
 use vr_types::{BridgeIndex, DropReason, FlowIndex, Mac, NexthopId, VifId, VrfId};
@@ -62,7 +63,7 @@ pub(crate) struct Target {
     pub(crate) slot: NexthopSlot,
     pub(crate) id: NexthopId,
     pub(crate) vif: Option<VifId>,
-    /// Epoch of the tables in which the slot was right.
+    /// Epoch of the slot when it was right.
     pub(crate) epoch: u32,
 }
 
@@ -118,7 +119,8 @@ pub(crate) struct Pkt {
     /// Priority of the VLAN tag that a sub-interface took off.
     pub(crate) priority: Option<u8>,
     /// State of the flow's entry when it let the packet pass plainly: what is found out now may be compiled.
-    pub(crate) compilable: Option<State>,
+    /// With the group of the nexthop that checked its source.
+    pub(crate) compilable: Option<(State, NexthopGroup)>,
     /// Bridge entry that the packet passed.
     pub(crate) bridge: BridgeIndex,
     /// How often local receive may still route it.

@@ -64,6 +64,8 @@ pub struct Tables {
     publisher: Publisher<Snapshot>,
     /// Whether `work` differs from what was published last.
     dirty: bool,
+    /// The version that an interface got last.
+    vif_version: u16,
     nexthops: NexthopStore,
     /// Whether nexthops differ from what was published last.
     nexthops_dirty: bool,
@@ -105,6 +107,7 @@ impl Tables {
             publisher: Publisher::new(work.clone()),
             work,
             dirty: false,
+            vif_version: 0,
             nexthops,
             nexthops_dirty: false,
             routes: HashMap::new(),

@@ -1,3 +1,6 @@
+use std::net::IpAddr;
+use std::sync::Arc;
+
 use hashbrown::HashSet;
 use vr_types::NexthopId;
 
@@ -19,6 +22,8 @@ pub(super) struct Stored {
     pub(super) rewrite_len: usize,
     /// Routes, labels, VNIs, composites and bridge entries that refer to it.
     references: u32,
+    /// Of these other nexthops.
+    parents: u32,
     /// Whether its id leads to it.
     listed: bool,
 }
@@ -37,7 +42,7 @@ impl NexthopStore {
     pub(super) fn new(snapshot: &mut Snapshot) -> Self {
         let mut store = Self::default();
         let spec = NexthopSpec::discard();
-        let stored = Stored { spec, rewrite_len: 0, references: 1, listed: true };
+        let stored = Stored { spec, rewrite_len: 0, references: 1, parents: 0, listed: true };
         store.slots.push(Some(Box::new(stored)));
         store.listed = 1;
         snapshot.nexthops.set(NexthopSlot::DISCARD.index(), Some(Nexthop::discard()));
@@ -76,10 +81,11 @@ impl NexthopStore {
             }
             None => return Err(CommandError::NoMemory("nexthop")),
         };
-        self.acquire_all(&nexthop);
+        self.acquire_all(snapshot, &nexthop);
         snapshot.nexthop_slots.set(spec.id.index(), Some(slot));
         snapshot.nexthops.set(slot.index(), Some(nexthop));
-        self.slots[slot.index()] = Some(Box::new(Stored { spec, rewrite_len, references: 0, listed: true }));
+        let stored = Stored { spec, rewrite_len, references: 0, parents: 0, listed: true };
+        self.slots[slot.index()] = Some(Box::new(stored));
         self.listed += 1;
         Ok(())
     }
@@ -93,16 +99,31 @@ impl NexthopStore {
         nexthop: Nexthop,
         rewrite_len: usize,
     ) {
-        self.acquire_all(&nexthop);
+        self.acquire_all(snapshot, &nexthop);
         let old = snapshot.nexthop(slot).cloned();
+        if let Some(old) = &old {
+            self.void_compiled(snapshot, slot, old, &nexthop);
+        }
         snapshot.nexthops.set(slot.index(), Some(nexthop));
         if let Some(stored) = self.slots[slot.index()].as_deref_mut() {
             stored.spec = spec;
             stored.rewrite_len = rewrite_len;
         }
-        snapshot.epoch = snapshot.epoch.wrapping_add(1);
         if let Some(old) = old {
             self.release_all(snapshot, &old);
+        }
+    }
+
+    /// The fast lanes read the nexthop by which a packet leaves whenever they use it. What was compiled
+    /// depends on the nexthops before that one: those that lead to ourselves, and those of source checks.
+    fn void_compiled(&self, snapshot: &mut Snapshot, slot: NexthopSlot, old: &Nexthop, new: &Nexthop) {
+        let other_source = !checks_alike(old, new);
+        if other_source {
+            snapshot.nexthop_epochs.advance(slot);
+        }
+        let is_member = self.get(slot).is_some_and(|stored| stored.parents > 0);
+        if leads_to_us(old) || leads_to_us(new) || other_source && is_member {
+            snapshot.advance_epoch();
         }
     }
 
@@ -110,7 +131,7 @@ impl NexthopStore {
     pub(super) fn remove(&mut self, snapshot: &mut Snapshot, id: NexthopId) -> bool {
         let Some(slot) = snapshot.nexthop_slots.get(id.index()).copied() else { return false };
         snapshot.nexthop_slots.set(id.index(), None);
-        snapshot.epoch = snapshot.epoch.wrapping_add(1);
+        snapshot.nexthop_epochs.advance(slot);
         self.listed -= 1;
         if let Some(stored) = self.slots[slot.index()].as_deref_mut() {
             stored.listed = false;
@@ -141,8 +162,8 @@ impl NexthopStore {
     fn drop_object(&mut self, snapshot: &mut Snapshot, slot: NexthopSlot) {
         let object = snapshot.nexthop(slot).cloned();
         snapshot.nexthops.set(slot.index(), None);
-        // What was compiled for the object must not meet its successor in the slot.
-        snapshot.epoch = snapshot.epoch.wrapping_add(1);
+        // What was found out for the object must not meet its successor in the slot.
+        snapshot.nexthop_epochs.advance(slot);
         self.slots[slot.index()] = None;
         self.retired.push(slot);
         if let Some(object) = object {
@@ -150,15 +171,29 @@ impl NexthopStore {
         }
     }
 
-    fn acquire_all(&mut self, nexthop: &Nexthop) {
+    fn acquire_all(&mut self, snapshot: &mut Snapshot, nexthop: &Nexthop) {
         for slot in parts(nexthop) {
             self.acquire(slot);
+            self.change_parents(slot, 1);
+        }
+        if let Some(address) = inet6_peer(nexthop) {
+            Arc::make_mut(&mut snapshot.peers).add(address);
         }
     }
 
     fn release_all(&mut self, snapshot: &mut Snapshot, nexthop: &Nexthop) {
         for slot in parts(nexthop) {
+            self.change_parents(slot, -1);
             self.release(snapshot, slot);
+        }
+        if let Some(address) = inet6_peer(nexthop) {
+            Arc::make_mut(&mut snapshot.peers).remove(address);
+        }
+    }
+
+    fn change_parents(&mut self, slot: NexthopSlot, by: i32) {
+        if let Some(Some(stored)) = self.slots.get_mut(slot.index()) {
+            stored.parents = stored.parents.saturating_add_signed(by);
         }
     }
 
@@ -190,6 +225,47 @@ impl NexthopStore {
         while let Some(slots) = self.retired.take(grace) {
             self.free.extend(slots);
         }
+    }
+}
+
+/// Whether packets go on to another lookup by it, or up to the host.
+const fn leads_to_us(nexthop: &Nexthop) -> bool {
+    matches!(nexthop.action, NexthopAction::L2Receive | NexthopAction::Receive(_))
+}
+
+/// Whether source checks find the same (forwarding.md 6.6).
+fn checks_alike(old: &Nexthop, new: &Nexthop) -> bool {
+    match (&old.action, &new.action) {
+        (NexthopAction::Encap(old), NexthopAction::Encap(new)) => old.vif == new.vif,
+        (NexthopAction::Tunnel(old), NexthopAction::Tunnel(new)) => old.destination == new.destination,
+        (NexthopAction::UdpTunnel(old), NexthopAction::UdpTunnel(new)) => old.destination == new.destination,
+        (NexthopAction::Composite(a), NexthopAction::Composite(b)) => {
+            a.members == b.members && old.flags == new.flags
+        }
+        (old, new) => !is_checked(old) && !is_checked(new),
+    }
+}
+
+const fn is_checked(action: &NexthopAction) -> bool {
+    matches!(
+        action,
+        NexthopAction::Encap(_)
+            | NexthopAction::Tunnel(_)
+            | NexthopAction::UdpTunnel(_)
+            | NexthopAction::Composite(_)
+    )
+}
+
+/// The IPv6 address that packets come from when the nexthop leads back to their sender.
+const fn inet6_peer(nexthop: &Nexthop) -> Option<[u8; 16]> {
+    let destination = match &nexthop.action {
+        NexthopAction::Tunnel(tunnel) => tunnel.destination,
+        NexthopAction::UdpTunnel(tunnel) => tunnel.destination,
+        _ => return None,
+    };
+    match destination {
+        IpAddr::V6(address) => Some(address.octets()),
+        IpAddr::V4(_) => None,
     }
 }
 

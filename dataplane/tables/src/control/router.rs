@@ -117,6 +117,8 @@ impl Tables {
         let vrf_epochs = old.vrfs.iter().map(|(_, vrf)| vrf.epoch).max().unwrap_or(0);
         let mut empty = Snapshot {
             epoch: old.epoch.wrapping_add(vrf_epochs).wrapping_add(1),
+            nexthop_epochs: old.nexthop_epochs.clone(),
+            peers: Arc::clone(&old.peers),
             options: old.options.clone(),
             vnis: Arc::new(HashMap::new()),
             ..Snapshot::default()

@@ -203,7 +203,7 @@ impl Tables {
         self.stats.clear_vif(id, Cores::All);
         self.work.vifs.set(id.index(), Some(vif));
         self.enter_role(id, kind);
-        self.vif_changed();
+        self.vif_changed(id, kind);
         Ok(())
     }
 
@@ -229,6 +229,7 @@ impl Tables {
         Vif {
             id: spec.id,
             kind,
+            version: 0,
             flags,
             vrf: spec.vrf.unwrap_or(VrfId::NONE),
             mcast_vrf: spec.mcast_vrf.unwrap_or(VrfId::NONE),
@@ -286,7 +287,7 @@ impl Tables {
         if kind.is_host_side() {
             self.note_inet6_underlay(id);
         }
-        self.vif_changed();
+        self.vif_changed(id, kind);
         Ok(())
     }
 
@@ -306,7 +307,7 @@ impl Tables {
         let vif = id.and_then(|id| self.work.vif(id)).cloned().ok_or(CommandError::NoDevice("interface"))?;
         self.work.vifs.set(vif.id.index(), None);
         self.leave_role(&vif);
-        self.vif_changed();
+        self.vif_changed(vif.id, vif.kind);
         self.publish();
         datapath.detach(vif.id);
         Ok(())
@@ -339,10 +340,27 @@ impl Tables {
         self.work.vifs.iter_from(first).map(|(_, vif)| vif)
     }
 
-    /// Something that flows may depend on has changed for an interface.
-    pub(super) fn vif_changed(&mut self) {
-        self.work.epoch = self.work.epoch.wrapping_add(1);
+    /// Something that flows may depend on has changed for an interface: for those whose packets come from
+    /// it, if it is a guest's, else for all.
+    pub(super) fn vif_changed(&mut self, id: VifId, kind: VifKind) {
+        if kind.is_guest() {
+            self.renew_vif(id);
+        } else {
+            self.work.advance_epoch();
+        }
         self.changed();
+    }
+
+    /// The interface is another source from now on.
+    pub(super) fn renew_vif(&mut self, id: VifId) {
+        self.vif_version = self.vif_version.wrapping_add(1);
+        if self.vif_version == 0 {
+            // Versions come again from here on, and what was compiled for them must not.
+            self.work.advance_epoch();
+        }
+        if let Some(vif) = self.work.vifs.get_mut(id.index()) {
+            vif.version = self.vif_version;
+        }
     }
 }
 

@@ -143,6 +143,7 @@ impl Tables {
             }
             subs.extend(sub.details.source_macs.iter().map(|mac| (sub.vlan, *mac, sub.id)));
         }
+        self.renew_vif(sub.parent);
     }
 
     /// Takes a sub-interface from its parent.
@@ -150,5 +151,6 @@ impl Tables {
         if let Some(parent) = self.work.vifs.get_mut(sub.parent.index()) {
             Arc::make_mut(&mut parent.details).sub_interfaces.retain(|(.., id)| *id != sub.id);
         }
+        self.renew_vif(sub.parent);
     }
 }

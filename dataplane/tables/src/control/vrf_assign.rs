@@ -35,8 +35,9 @@ impl Tables {
         if let Some(cell) = details.service_vlans.get_mut(usize::from(vlan)) {
             *cell = entry;
         }
+        let kind = changed.kind;
         self.work.vifs.set(vif.index(), Some(changed));
-        self.vif_changed();
+        self.vif_changed(vif, kind);
         Ok(())
     }
 

@@ -6,6 +6,8 @@ use std::sync::atomic::{AtomicU16, AtomicU32, AtomicU64, Ordering::Acquire, Orde
 use vr_types::{BridgeIndex, Mac, VrfId, WorkerId};
 
 use super::layout::FlowAction;
+use super::source::Source;
+use crate::epochs::{NexthopEpochs, NexthopGroup};
 use crate::mapped::Zeroed;
 use crate::nexthop::NexthopSlot;
 
@@ -158,9 +160,10 @@ pub enum EgressKind {
 /// What the owning worker worked out at the last full lookup. Plain data, valid for one epoch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Compiled {
-    /// Where packets have to come from: outer source address (the wire's bytes as little-endian number)
-    /// for tunnelled ones, interface number for others.
-    pub source: u32,
+    /// Where packets have to come from.
+    pub source: Source,
+    /// Group of the nexthop by which the source was checked.
+    pub checked_by: NexthopGroup,
     /// How packets leave.
     pub kind: EgressKind,
     /// Nexthop to leave by.
@@ -180,6 +183,15 @@ const INDEX_MASK: u64 = (1 << SLOT_BITS) - 1;
 const KIND_SHIFT: u32 = 2 * SLOT_BITS;
 const LABEL_VALID: u64 = 1 << (KIND_SHIFT + 2);
 const VERSION_SHIFT: u32 = KIND_SHIFT + 3;
+const LABEL_BITS: u32 = 24;
+const LABEL_MASK: u32 = (1 << LABEL_BITS) - 1;
+
+/// Epochs only ever grow, so their sum changes whenever one of them does. Never zero.
+#[inline]
+const fn sum(vrf: u32, nexthops: u32) -> u32 {
+    let sum = vrf.wrapping_add(nexthops).wrapping_add(1);
+    if sum == 0 { 1 } else { sum }
+}
 
 /// One cache line: key, state, counters, compiled action.
 ///
@@ -195,8 +207,9 @@ pub struct HotFlow {
     egress: AtomicU64,
     pub(super) packets: AtomicU32,
     source: AtomicU32,
+    /// From bit 0: label (24), group of the nexthop that checked the source (8).
     label: AtomicU32,
-    /// Epoch of the VRF at compilation; 0 for never compiled.
+    /// Epochs of VRF and group together at compilation; 0 for never compiled.
     pub(super) epoch: AtomicU32,
     mac_low: AtomicU32,
     mac_high: AtomicU16,
@@ -237,24 +250,31 @@ impl HotFlow {
         VrfId(self.vrf.load(Relaxed))
     }
 
-    /// The compiled part, if it was made for this state and epoch. For the owning worker only.
+    /// The compiled part, if it was made for this state and these epochs: `epoch` of [`HotFlow::vrf`]
+    /// ([`Snapshot::flow_epoch`](crate::Snapshot::flow_epoch)), and that of the nexthop that checked the
+    /// source. For the owning worker only.
     #[inline]
-    pub fn compiled(&self, state: State, epoch: u32) -> Option<Compiled> {
+    pub fn compiled(&self, state: State, epoch: u32, nexthops: &NexthopEpochs) -> Option<Compiled> {
         let egress = self.egress.load(Relaxed);
-        if self.epoch.load(Relaxed) != epoch || (egress >> VERSION_SHIFT) as u16 != state.version() {
+        let label = self.label.load(Relaxed);
+        let checked_by = NexthopGroup((label >> LABEL_BITS) as u8);
+        if self.epoch.load(Relaxed) != sum(epoch, nexthops.of(checked_by))
+            || (egress >> VERSION_SHIFT) as u16 != state.version()
+        {
             return None;
         }
         let [a, b, c, d] = self.mac_low.load(Relaxed).to_le_bytes();
         let [e, f] = self.mac_high.load(Relaxed).to_le_bytes();
         Some(Compiled {
-            source: self.source.load(Relaxed),
+            source: Source::from_bits(self.source.load(Relaxed)),
+            checked_by,
             kind: match (egress >> KIND_SHIFT) & 3 {
                 0 => EgressKind::Bridged,
                 1 => EgressKind::Routed,
                 _ => EgressKind::FromFabric,
             },
             nexthop: NexthopSlot((egress & INDEX_MASK) as u32),
-            label: (egress & LABEL_VALID != 0).then(|| self.label.load(Relaxed)),
+            label: (egress & LABEL_VALID != 0).then_some(label & LABEL_MASK),
             mac: Mac([a, b, c, d, e, f]),
             bridge: match (egress >> SLOT_BITS) & INDEX_MASK {
                 INDEX_MASK => BridgeIndex::NONE,
@@ -279,11 +299,12 @@ impl HotFlow {
         low | u32::from(high) == 0
     }
 
-    /// Stores what was compiled for this state and epoch. For the owning worker only.
-    pub fn compile(&self, state: State, epoch: u32, compiled: &Compiled) {
+    /// Stores what was compiled for this state and these epochs. For the owning worker only.
+    pub fn compile(&self, state: State, epoch: u32, nexthops: &NexthopEpochs, compiled: &Compiled) {
         let [a, b, c, d, e, f] = compiled.mac.0;
-        self.source.store(compiled.source, Relaxed);
-        self.label.store(compiled.label.unwrap_or(0), Relaxed);
+        self.source.store(compiled.source.bits(), Relaxed);
+        let label = compiled.label.unwrap_or(0) & LABEL_MASK;
+        self.label.store(label | u32::from(compiled.checked_by.0) << LABEL_BITS, Relaxed);
         self.mac_low.store(u32::from_le_bytes([a, b, c, d]), Relaxed);
         self.mac_high.store(u16::from_le_bytes([e, f]), Relaxed);
         self.vrf.store(compiled.vrf.0, Relaxed);
@@ -298,7 +319,7 @@ impl HotFlow {
             | if compiled.label.is_some() { LABEL_VALID } else { 0 }
             | u64::from(state.version()) << VERSION_SHIFT;
         self.egress.store(egress, Relaxed);
-        self.epoch.store(epoch, Relaxed);
+        self.epoch.store(sum(epoch, nexthops.of(compiled.checked_by)), Relaxed);
     }
 
     /// Counts one packet. For the owning worker only.
@@ -311,15 +332,20 @@ impl HotFlow {
 
 #[cfg(test)]
 mod tests {
-    use super::{BridgeIndex, Compiled, EgressKind, HotFlow, Mac, NexthopSlot, State, VrfId};
+    use super::{
+        BridgeIndex, Compiled, EgressKind, HotFlow, Mac, NexthopEpochs, NexthopGroup, NexthopSlot, Source,
+        State, VrfId,
+    };
 
     #[test]
-    fn what_was_compiled_is_read_back_for_its_state_and_epoch_only() {
+    fn what_was_compiled_is_read_back_for_its_state_and_epochs_only() {
         // SAFETY: zero is a value of every field.
         let hot: HotFlow = unsafe { std::mem::zeroed() };
         let state = State::new(7);
+        let mut nexthops = NexthopEpochs::default();
         let compiled = Compiled {
-            source: 0x0102_0304,
+            source: Source::inet([4, 3, 2, 1]),
+            checked_by: NexthopGroup(255),
             kind: EgressKind::FromFabric,
             nexthop: NexthopSlot(0x1f_fffe),
             label: Some(0xff_fffe),
@@ -327,17 +353,22 @@ mod tests {
             bridge: BridgeIndex(0x10_0001),
             vrf: VrfId(65_000),
         };
-        assert_eq!(hot.compiled(state, 1), None);
-        hot.compile(state, 9, &compiled);
-        assert_eq!(hot.compiled(state, 9), Some(compiled));
-        assert_eq!(hot.compiled(state, 10), None);
+        assert_eq!(hot.compiled(state, 1, &nexthops), None);
+        hot.compile(state, 9, &nexthops, &compiled);
+        assert_eq!(hot.compiled(state, 9, &nexthops), Some(compiled));
+        assert_eq!(hot.compiled(state, 10, &nexthops), None);
         hot.void();
-        assert_eq!(hot.compiled(state, 9), None);
-        hot.compile(state, 9, &compiled);
-        assert_eq!(hot.compiled(state.changing().changed(), 9), None);
-        assert_eq!(hot.compiled(State::new(8), 9), None);
+        assert_eq!(hot.compiled(state, 9, &nexthops), None);
+        hot.compile(state, 9, &nexthops, &compiled);
+        assert_eq!(hot.compiled(state.changing().changed(), 9, &nexthops), None);
+        assert_eq!(hot.compiled(State::new(8), 9, &nexthops), None);
+        nexthops.advance(NexthopSlot(0x12ff));
+        assert_eq!(hot.compiled(state, 9, &nexthops), None);
+        nexthops.advance(NexthopSlot(0x12fe));
+        hot.compile(state, 9, &nexthops, &compiled);
+        assert_eq!(hot.compiled(state, 9, &nexthops), Some(compiled));
         let unbridged = Compiled { bridge: BridgeIndex::NONE, label: None, ..compiled };
-        hot.compile(state, 9, &unbridged);
-        assert_eq!(hot.compiled(state, 9), Some(unbridged));
+        hot.compile(state, 9, &nexthops, &unbridged);
+        assert_eq!(hot.compiled(state, 9, &nexthops), Some(unbridged));
     }
 }

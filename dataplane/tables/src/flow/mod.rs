@@ -13,6 +13,7 @@ mod key;
 mod layout;
 mod overflow;
 mod ports;
+mod source;
 mod table;
 
 pub use fold::FlowFolding;
@@ -21,4 +22,6 @@ pub use hot::{Compiled, EgressKind, HotFlow, State};
 pub use key::{FlowHash, FlowKey};
 pub use layout::{FlowAction, FlowFlags, SharedFlow, TcpFlags};
 pub use ports::ServicePorts;
+pub(crate) use source::Inet6Peers;
+pub use source::Source;
 pub use table::{FlowTable, InsertError};
