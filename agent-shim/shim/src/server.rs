@@ -19,6 +19,8 @@ const SOCKET: &str = "dpdk_netlink";
 const MAX_CLIENTS: usize = 64;
 /// How long a client may leave its replies unread.
 const PATIENCE: Duration = Duration::from_mins(1);
+/// How long new clients wait after one could not be accepted: for want of descriptors, which clients give back.
+const PAUSE: Duration = Duration::from_secs(1);
 
 /// Why there is no control socket.
 #[derive(Debug, thiserror::Error)]
@@ -66,6 +68,8 @@ pub struct Server {
     responder: Responder,
     compat: Compat,
     patience: Duration,
+    /// No client is accepted before.
+    paused_until: Option<Instant>,
 }
 
 impl Server {
@@ -93,7 +97,8 @@ impl Server {
         let responder = Responder::new(about);
         let (compat, patience) = (Compat::Current, PATIENCE);
         let inode = inode(&path);
-        Ok(Self { listener, path, inode, clients: Vec::new(), responder, compat, patience })
+        let clients = Vec::new();
+        Ok(Self { listener, path, inode, clients, responder, compat, patience, paused_until: None })
     }
 
     /// The release that clients have before they tell otherwise.
@@ -154,7 +159,9 @@ impl Server {
 
     fn wait(&self, timeout: Duration, wake: Option<BorrowedFd<'_>>) -> io::Result<(Ready, Polled)> {
         let mut fds = Vec::with_capacity(self.clients.len() + 2);
-        fds.push(PollFd::new(self.listener.as_fd(), PollFlags::POLLIN));
+        let mut events = PollFlags::empty();
+        events.set(PollFlags::POLLIN, self.paused_until.is_none_or(|end| end <= Instant::now()));
+        fds.push(PollFd::new(self.listener.as_fd(), events));
         for client in &self.clients {
             let mut events = PollFlags::empty();
             events.set(PollFlags::POLLIN, client.wants_input());
@@ -188,7 +195,8 @@ impl Server {
                 Ok(_) => tracing::warn!("a control connection is refused: there are {MAX_CLIENTS}"),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
                 Err(error) => {
-                    tracing::warn!(%error, "a control connection is lost");
+                    tracing::warn!(%error, "a control connection has to wait");
+                    self.paused_until = Some(Instant::now() + PAUSE);
                     return;
                 }
             }

@@ -112,7 +112,11 @@ impl StatusSocket {
                         tracing::debug!(%error, "a reader of the report has gone");
                     }
                 }
-                Err(error) => return tracing::debug!(%error, "a reader of the report is lost"),
+                Err(error) => {
+                    tracing::debug!(%error, "a reader of the report has to wait");
+                    // It stays readable.
+                    return std::thread::sleep(left);
+                }
             }
             if left.is_zero() {
                 return;

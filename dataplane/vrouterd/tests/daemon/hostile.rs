@@ -216,6 +216,25 @@ fn a_thousand_connections() {
 }
 
 #[test]
+fn no_descriptors_left() {
+    let mut attacked = Attacked::new("nofile");
+    let pid = attacked.daemon.pid().to_string();
+    let limit = format!("--nofile={0}:{0}", attacked.descriptors + 4);
+    assert!(attacked.node.command(&["prlimit", "--pid", &pid, &limit]).status().unwrap().success());
+    let crowd: Vec<UnixStream> = (0..20).map(|_| attacked.connect()).collect();
+    let reader = UnixStream::connect(attacked.node.sockets().join(vr_observe::SOCKET)).unwrap();
+    let (time, lines) = (attacked.daemon.processor_time(), attacked.node.messages().lines().count());
+    std::thread::sleep(Duration::from_secs(1));
+    attacked.serves();
+    let time = attacked.daemon.processor_time().saturating_sub(time);
+    assert!(time < Duration::from_millis(400), "{time:?} of processor time in a second");
+    let lines = attacked.node.messages().lines().count() - lines;
+    assert!(lines < 10, "{lines} messages in a second");
+    drop((crowd, reader));
+    attacked.recovers();
+}
+
+#[test]
 fn clients_that_never_read() {
     let mut attacked = Attacked::new("deaf");
     let requests = dump().repeat(1000);

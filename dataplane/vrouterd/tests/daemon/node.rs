@@ -188,6 +188,15 @@ impl Daemon {
         fs::read_dir(format!("/proc/{}/fd", self.pid())).unwrap().count()
     }
 
+    /// Processor time so far.
+    pub(crate) fn processor_time(&self) -> Duration {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid())).unwrap();
+        let columns: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
+        let ticks: u64 = columns[11..13].iter().map(|ticks| ticks.parse::<u64>().unwrap()).sum();
+        // The kernel's USER_HZ is 100 everywhere.
+        Duration::from_millis(10 * ticks)
+    }
+
     /// Memory in use, in KiB.
     pub(crate) fn memory(&self) -> u64 {
         let status = fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
