@@ -12,7 +12,9 @@ use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 use vr_types::{BridgeIndex, Mac, NexthopId, VrfId, WorkerId};
 use vr_wire::hash;
 
+use crate::deferred::Deferred;
 use crate::geometry::Geometry;
+use crate::grace::Grace;
 use crate::mapped::{MapError, Mapped, Zeroed};
 use crate::nexthop::NexthopSlot;
 
@@ -326,8 +328,10 @@ pub struct BridgeFull;
 /// The one writer of a [`BridgeTable`].
 pub struct BridgeWriter {
     table: std::sync::Arc<BridgeTable>,
-    /// Free overflow entries, reused oldest first so that a worker that still walks a chain is long gone.
-    free: std::collections::VecDeque<u32>,
+    /// Free overflow entries.
+    free: Vec<u32>,
+    /// Overflow entries that were in use: a worker that came to one goes on along the chain it was in.
+    retired: Deferred<u32>,
     used: u32,
     used_overflow: u32,
 }
@@ -337,7 +341,16 @@ impl BridgeWriter {
     #[must_use]
     pub fn new(table: std::sync::Arc<BridgeTable>) -> Self {
         let Geometry { entries, overflow } = table.geometry;
-        Self { table, free: (entries..entries + overflow).collect(), used: 0, used_overflow: 0 }
+        let free = (entries..entries + overflow).rev().collect();
+        Self { table, free, retired: Deferred::default(), used: 0, used_overflow: 0 }
+    }
+
+    /// Makes overflow entries available that no worker can have come to any more.
+    pub fn recycle(&mut self, grace: &Grace) {
+        self.retired.seal(grace);
+        while let Some(indexes) = self.retired.take(grace) {
+            self.free.extend(indexes);
+        }
     }
 
     /// The table.
@@ -394,7 +407,7 @@ impl BridgeWriter {
             self.used += 1;
             index
         } else {
-            let index = self.free.pop_front().ok_or(BridgeFull)?;
+            let index = self.free.pop().ok_or(BridgeFull)?;
             self.used_overflow += 1;
             index
         };
@@ -425,7 +438,7 @@ impl BridgeWriter {
         if index >= table.geometry.entries {
             let bucket = table.geometry.bucket(key.hash());
             self.unlink(bucket, index);
-            self.free.push_back(index);
+            self.retired.push(index);
             self.used_overflow -= 1;
         } else {
             self.used -= 1;

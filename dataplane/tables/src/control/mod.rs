@@ -17,8 +17,6 @@ mod nexthop_store;
 mod route;
 mod router;
 mod small;
-#[cfg(test)]
-mod tests;
 mod vif;
 mod vif_role;
 mod vrf_assign;
@@ -131,6 +129,7 @@ impl Tables {
     fn begin(&mut self) {
         self.leaving.advance(&self.flows, &self.grace);
         self.nexthops.recycle(&self.grace);
+        self.bridge.recycle(&self.grace);
     }
 
     fn changed(&mut self) {

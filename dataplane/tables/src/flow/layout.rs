@@ -236,7 +236,9 @@ impl SharedFlow {
         self.bytes_overflow.store((bytes >> 32) as u16, Relaxed);
     }
 
-    /// A fresh entry: everything at its initial value but key and generation.
+    /// A fresh entry: everything at its initial value but key, generation and whether it is in use. The link
+    /// goes from its old value to the new one at once: the chain of a bucket hangs off its fourth entry, and
+    /// is walked while that one gets another user.
     pub(super) fn initialise(&self, index: u32, bucket: u32, next: u32) {
         self.clear();
         self.index.store(index, Relaxed);
@@ -249,9 +251,9 @@ impl SharedFlow {
         self.underlay_ecmp.store(-1, Relaxed);
     }
 
-    /// Zeroes everything but the generation, which the next user advances.
+    /// Zeroes everything but the generation, which the next user advances, the link, and whether the entry is
+    /// in use.
     pub(super) fn clear(&self) {
-        self.hash_flags.store(0, Relaxed);
         for cell in
             self.hash_next_pointer.iter().chain(&self.key).chain(&self.hold_list).chain(&self.mirror_metadata)
         {
@@ -260,7 +262,6 @@ impl SharedFlow {
         for cell in [
             &self.index,
             &self.bucket_index,
-            &self.next_index,
             &self.tcp_seq,
             &self.reverse,
             &self.source_nexthop,

@@ -381,14 +381,14 @@ impl FlowTable {
     /// Second step of a removal: the slot may be used again. The generation stays.
     pub fn release(&self, index: FlowIndex) {
         let Some(shared) = self.shared.get(index.index()) else { return };
-        // The chain of a bucket hangs off its fourth entry, which may itself be free.
-        let chain = (index.0 < self.geometry.entries && index.0 % 4 == 3)
-            .then(|| self.chain_after(index.0))
-            .flatten();
-        shared.clear();
-        if let Some(next) = chain {
-            shared.next_index.store(next, Ordering::Release);
+        // The chain of a bucket hangs off its fourth entry, which may itself be free: that link stays, and
+        // belongs to whoever holds the bucket.
+        if index.0 >= self.geometry.entries || index.0 % 4 != 3 {
+            shared.next_index.store(0, Ordering::Relaxed);
         }
+        shared.clear();
+        // From here on an insertion may fill the slot.
+        shared.hash_flags.store(0, Ordering::Release);
         if index.0 < self.geometry.entries {
             self.used.fetch_sub(1, Ordering::Relaxed);
         } else {
