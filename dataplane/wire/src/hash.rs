@@ -64,17 +64,6 @@ pub const fn hash_8(bytes: [u8; 8]) -> u32 {
     hash_words(&[u32::from_le_bytes([a, b, c, d]), u32::from_le_bytes([e, f, g, h])]).0
 }
 
-/// [`hash_words`] of many five-word keys, IPv4 flow keys. As many are done as `keys` and `out` both have.
-///
-/// A loop with nothing else in it is compiled to vector operations over several keys: it takes about half of
-/// the time of hashing keys between other work.
-#[inline]
-pub fn hash_20_batch(keys: &[[u32; 5]], out: &mut [[u32; 2]]) {
-    for (key, out) in keys.iter().zip(out) {
-        *out = hash_words(key).into();
-    }
-}
-
 /// Hash of any bytes.
 #[must_use]
 pub fn hash_bytes(bytes: &[u8], seed: u32) -> u32 {
@@ -201,16 +190,6 @@ mod tests {
             prop_assert_eq!(hash_words(&as_words::<5>(&key)).0, hash_bytes(&key[..20], 0));
             prop_assert_eq!(hash_8(*key.first_chunk().unwrap()), hash_bytes(&key[..8], 0));
             prop_assert_eq!(hash_words(&as_words::<3>(&key)).0, hash_bytes(&key[..12], 0));
-        }
-
-        #[test]
-        fn a_batch_equals_its_keys(keys in proptest::collection::vec(any::<[u32; 5]>(), 0..70), room in 0..70usize) {
-            let mut out = vec![[0; 2]; room];
-            hash_20_batch(&keys, &mut out);
-            for (i, out) in out.iter().enumerate() {
-                let expected = keys.get(i).map_or([0; 2], |key| hash_words(key).into());
-                prop_assert_eq!(*out, expected);
-            }
         }
     }
 }

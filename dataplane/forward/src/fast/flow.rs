@@ -8,24 +8,19 @@ use vr_types::{BridgeIndex, FlowIndex, VrfId};
 use vr_wire::hash;
 
 use super::meta::{Egress, PktMeta};
-use super::{GROUP, Lane, positions};
+use super::{Lane, positions};
 use crate::full::Full;
 
 const fn hash_of(meta: &PktMeta) -> FlowHash {
     FlowHash { primary: meta.hash[0], secondary: meta.hash[1] }
 }
 
-/// Hashes, and the lines of tags on their way. The lane has one group of packets.
+/// Hashes, and the lines of tags on their way.
 pub(super) fn hash_and_prefetch(full: &Full<'_>, lane: Lane, meta: &mut [PktMeta; BATCH]) {
-    let mut keys = [[0; 5]; GROUP];
-    let mut hashes = [[0; 2]; GROUP];
-    for (key, position) in keys.iter_mut().zip(positions(lane)) {
-        *key = meta[position].key;
-    }
-    hash::hash_20_batch(&keys, &mut hashes);
-    for (hash, position) in hashes.into_iter().zip(positions(lane)) {
+    for position in positions(lane) {
         let meta = &mut meta[position];
-        meta.hash = hash;
+        let (primary, secondary) = hash::hash_words(&meta.key);
+        meta.hash = [primary, secondary];
         full.flows.prefetch_tags(hash_of(meta));
     }
 }
