@@ -4,7 +4,7 @@ use crate::{
     error::SteerError,
     object,
     pins::{self, pin_error},
-    swallow,
+    tc,
 };
 use std::{fs, path::Path};
 
@@ -32,7 +32,7 @@ pub fn detach_all(instance: &str, bpffs: Option<&Path>) -> Result<Vec<String>, S
             remove_folder(&entry.path())?;
             let name = pins::device_of(&entry.file_name().to_string_lossy());
             // A filter needs no pin to stay; without the device it is gone already.
-            let _ = swallow::remove_filters(&name);
+            let _ = tc::remove_filters(&name);
             devices.push(name);
         }
         for empty in folder.ancestors().take(2) {

@@ -31,6 +31,11 @@ impl Heartbeat {
         self.0.cell().store(now_ns, Ordering::Relaxed);
     }
 
+    /// From now on no worker lives, until the next beat.
+    pub fn stop(&self) {
+        self.beat(0);
+    }
+
     /// The last beat of any worker, nanoseconds of `CLOCK_MONOTONIC`; 0 before the first.
     #[must_use]
     pub fn last(&self) -> u64 {

@@ -72,6 +72,19 @@ impl Pins {
         Ok(Self { folder })
     }
 
+    /// As [`Pins::open`], for programs that shall outlive the process; none for others.
+    pub(crate) fn of(
+        persistence: Persistence,
+        bpffs: Option<&Path>,
+        instance: &str,
+        interface: &str,
+    ) -> Result<Option<Self>, SteerError> {
+        match persistence {
+            Persistence::Pinned => Self::open(bpffs, instance, interface).map(Some),
+            Persistence::Process => Ok(None),
+        }
+    }
+
     /// The folder.
     pub(crate) fn folder(&self) -> &Path {
         &self.folder

@@ -1,6 +1,7 @@
 //! The XDP program on one fabric device.
 
 mod attach;
+mod join;
 mod maps;
 
 use crate::{
@@ -11,13 +12,14 @@ use crate::{
     pins::{Persistence, Pins},
 };
 use aya::programs::links::FdLink;
+use join::Join;
 use maps::{Maps, PINNED, absent_is_fine};
 
 pub(crate) use maps::sum;
 use std::{fmt, net::IpAddr, os::fd::BorrowedFd, path::PathBuf, time::Duration};
 use steer_abi::{
-    Counter, EndpointKey, HostMode, MAX_ENDPOINTS, MAX_QUEUES, MAX_SLOTS, QueueSlots, SteerConfig, TunnelSet,
-    flags, map,
+    Counter, EndpointKey, MAX_ENDPOINTS, MAX_QUEUES, MAX_SLOTS, QueueSlots, SteerConfig, TunnelSet, flags,
+    map,
 };
 
 /// Which rungs of the ladder may be used.
@@ -76,8 +78,9 @@ pub struct SteerOptions {
     pub persistence: Persistence,
     /// Where a bpffs is, or shall be mounted; `None` takes `/sys/fs/bpf`, or mounts `/run/vrouter-xdp/bpf`.
     pub bpffs: Option<PathBuf>,
-    /// Who owns the address of the host.
-    pub host_mode: HostMode,
+    /// With the address of the host on vhost0: the dataplane's end of its pair. Then everything goes to the dataplane,
+    /// and while there is none, the fabric device and the pair are joined.
+    pub pair: Option<String>,
     /// Without a heartbeat for so long, packets no longer go to sockets; zero turns the check off.
     pub heartbeat_timeout: Duration,
 }
@@ -89,7 +92,7 @@ impl Default for SteerOptions {
             mode: ModeChoice::Auto,
             persistence: Persistence::Pinned,
             bpffs: None,
-            host_mode: HostMode::Nic,
+            pair: None,
             heartbeat_timeout: Duration::from_secs(1),
         }
     }
@@ -104,6 +107,7 @@ pub struct Steer {
     link: FdLink,
     pins: Option<Pins>,
     maps: Maps,
+    join: Option<Join>,
 }
 
 impl Steer {
@@ -112,15 +116,27 @@ impl Steer {
     pub fn attach(interface: &str, options: &SteerOptions) -> Result<Self, SteerError> {
         let ifindex = device::index_of(interface)?;
         let mut object = object::open()?;
-        let pins = match options.persistence {
-            Persistence::Pinned => Some(Pins::open(options.bpffs.as_deref(), &options.instance, interface)?),
-            Persistence::Process => None,
-        };
+        let pins = Pins::of(options.persistence, options.bpffs.as_deref(), &options.instance, interface)?;
         let timeout_ns = u64::try_from(options.heartbeat_timeout.as_nanos()).unwrap_or(u64::MAX);
-        let config = SteerConfig::new(options.host_mode, timeout_ns);
+        let mut config = SteerConfig::new(timeout_ns);
+        if let Some(pair) = &options.pair {
+            config = config.with_pair(ifindex, device::index_of(pair)?);
+        }
         let target = attach::Target { interface, ifindex, choice: options.mode, pins: pins.as_ref() };
         let (link, attachment) = attach::attach(&mut object, config, &target)?;
+        // Before the maps are taken: some of them are then only in memory.
+        let joined = join::attach(&mut object, interface, options, pins.as_ref());
         let maps = Maps::take(&mut object, config)?;
+        let mut steer = Self { attachment, link, pins, maps, join: None };
+        match joined {
+            Ok(join) => steer.join = join,
+            Err(error) => {
+                // Half of it would cut the host off.
+                steer.detach()?;
+                return Err(error);
+            }
+        }
+        let attachment = &steer.attachment;
         tracing::info!(
             interface,
             mode = attachment.mode.name(),
@@ -128,7 +144,7 @@ impl Steer {
             replaced = attachment.replaced,
             "steering program attached"
         );
-        Ok(Self { attachment, link, pins, maps })
+        Ok(steer)
     }
 
     /// How the program is attached.
@@ -197,11 +213,6 @@ impl Steer {
         self.maps.heartbeat.clone()
     }
 
-    /// With [`HostMode::Vhost0`]: the device that gets the packets while no worker shows that it lives.
-    pub fn set_cross_connect(&mut self, ifindex: Option<u32>) -> Result<(), SteerError> {
-        self.maps.change_config(|config| config.cross_ifindex = ifindex.unwrap_or(0))
-    }
-
     /// Makes the program pass everything to the kernel, or work again.
     pub fn set_bypass(&mut self, bypass: bool) -> Result<(), SteerError> {
         self.maps.change_config(|config| {
@@ -219,8 +230,11 @@ impl Steer {
         sum(&self.maps.counters, counter.index()).map_err(map_error(map::COUNTERS))
     }
 
-    /// Takes the program off the device and removes its pins: the kernel sees tunnel packets again.
+    /// Takes the programs off the devices and removes their pins: the kernel sees tunnel packets again.
     pub fn detach(self) -> Result<(), SteerError> {
+        if let Some(join) = self.join {
+            join.detach()?;
+        }
         if let Some(pins) = &self.pins {
             pins.detach_link(attach::LINK)?;
             for name in PINNED {

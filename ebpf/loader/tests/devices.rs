@@ -15,8 +15,8 @@ use std::{
     time::{Duration, Instant},
 };
 use steer_loader::{
-    AttachMode, Counter, HostMode, ModeChoice, Persistence, Steer, SteerError, SteerMeta, SteerOptions,
-    Tunnel, TunnelSet, monotonic_ns,
+    AttachMode, Counter, ModeChoice, Persistence, Steer, SteerError, SteerMeta, SteerOptions, Swallow,
+    SwallowOptions, Tunnel, TunnelSet, monotonic_ns,
 };
 use support::{in_namespaces, ip, is_root, packets, peer::Peer, run, xsk::Xsk};
 
@@ -298,6 +298,19 @@ fn a_mode_that_was_asked_for_replaces_another() {
     });
 }
 
+/// A host whose address is on vhost0, and somebody outside, with the address that the peer has.
+fn host_with_vhost0() -> (Peer, Peer) {
+    let (outside, host) = (Peer::new(), Peer::new());
+    outside.wire("fabric", 0);
+    host.wire("pair", 9);
+    // The host's own end has the address; the ends that we hold have none.
+    for device in ["fabric", "pair"] {
+        ip(&format!("addr flush dev {device}"));
+    }
+    host.run(|| ip("addr add 172.16.0.2/24 dev eth0"));
+    (outside, host)
+}
+
 #[test]
 fn with_the_address_on_vhost0_two_devices_are_joined_while_nobody_lives() {
     if !is_root("with_the_address_on_vhost0_two_devices_are_joined_while_nobody_lives") {
@@ -305,31 +318,64 @@ fn with_the_address_on_vhost0_two_devices_are_joined_while_nobody_lives() {
     }
     for mode in [ModeChoice::Native, ModeChoice::Generic] {
         in_namespaces(move || {
-            let (outside, host) = (Peer::new(), Peer::new());
-            outside.wire("fabric", 0);
-            host.wire("pair", 9);
-            // The host's own end has the address; the end that we hold has none.
-            for device in ["fabric", "pair"] {
-                ip(&format!("addr flush dev {device}"));
-            }
-            host.run(|| ip("addr add 172.16.0.2/24 dev eth0"));
-            // A veth takes redirected frames only if its other end polls, as it does with a program.
-            let _polling = [&outside, &host]
-                .map(|peer| peer.run(|| Steer::attach("eth0", &unpinned(ModeChoice::Native)).unwrap()));
-            let options = SteerOptions { host_mode: HostMode::Vhost0, ..unpinned(mode) };
-            let mut fabric = Steer::attach("fabric", &options).unwrap();
-            let mut pair = Steer::attach("pair", &options).unwrap();
-            let index = |device| nix::net::if_::if_nametoindex(device).unwrap();
-            fabric.set_cross_connect(Some(index("pair"))).unwrap();
-            pair.set_cross_connect(Some(index("fabric"))).unwrap();
-            assert!(
-                outside.is_refused(ECHO, b"anybody?".to_vec()),
-                "the host's kernel answers through both devices, {mode:?}: {:?} {:?}",
-                fabric.counters(),
-                pair.counters()
-            );
-            assert!(fabric.counter(Counter::CrossConnected).unwrap() >= 2);
-            assert!(pair.counter(Counter::CrossConnected).unwrap() >= 2);
+            let (outside, _host) = host_with_vhost0();
+            let options = SteerOptions { pair: Some("pair".to_owned()), ..unpinned(mode) };
+            let mut steer = Steer::attach("fabric", &options).unwrap();
+            let refused = || outside.is_refused(ECHO, b"anybody?".to_vec());
+            assert!(refused(), "the host's kernel answers through both devices, {mode:?}: {:?}", steer.counters());
+            assert!(steer.counter(Counter::JoinedToHost).unwrap() >= 2);
+            assert!(steer.counter(Counter::JoinedToFabric).unwrap() >= 2);
+
+            let socket = bound_socket(&mut steer);
+            assert!(!refused(), "the dataplane has it, {mode:?}");
+            assert!(socket.receive(Duration::from_secs(2)).is_some(), "{mode:?}");
+            assert!(steer.counter(Counter::RedirectedHost).unwrap() >= 1);
+            steer.heartbeat().stop();
+            assert!(refused(), "the heartbeat stops, {mode:?}");
+            steer.heartbeat().beat(monotonic_ns());
+            assert!(!refused(), "and goes on, {mode:?}");
+            drop(socket);
+            assert!(refused(), "the sockets are gone, {mode:?}");
         });
     }
+}
+
+#[test]
+fn the_join_outlives_its_process_and_ends_with_another_host_mode() {
+    if !is_root("the_join_outlives_its_process_and_ends_with_another_host_mode") {
+        return;
+    }
+    in_namespaces(|| {
+        let bpffs = tempfile::tempdir().unwrap();
+        let (outside, _host) = host_with_vhost0();
+        let joined = SteerOptions { pair: Some("pair".to_owned()), ..pinned(bpffs.path()) };
+        let refused = || outside.is_refused(ECHO, b"anybody?".to_vec());
+        for _ in 0..2 {
+            let mut steer = Steer::attach("fabric", &joined).unwrap();
+            assert!(refused(), "joined before there is a socket");
+            let socket = bound_socket(&mut steer);
+            assert!(!refused());
+            drop((steer, socket));
+            assert!(refused(), "what a dead process leaves joins");
+            // The kernel gives the queue free some time later.
+            sleep(Duration::from_millis(200));
+        }
+        let folder = bpffs.path().join("vrouter-xdp/test");
+        assert!(folder.join("fabric/to_host").exists() && folder.join("pair/from_host").exists());
+
+        let alone = Steer::attach("fabric", &pinned(bpffs.path())).unwrap();
+        assert!(!refused(), "the address is on the fabric device now, where there is none");
+        assert!(!folder.join("fabric/to_host").exists());
+        let swallow = SwallowOptions {
+            instance: "test".to_owned(),
+            bpffs: Some(bpffs.path().to_owned()),
+            ..SwallowOptions::default()
+        };
+        Swallow::attach("pair", &swallow).unwrap().detach().unwrap();
+        assert!(!folder.join("pair").exists(), "one program takes the place of the other");
+        drop(alone);
+
+        Steer::attach("fabric", &joined).unwrap().detach().unwrap();
+        assert!(!refused() && !bpffs.path().join("vrouter-xdp").exists(), "nothing is left");
+    });
 }

@@ -7,10 +7,10 @@ use std::{
     net::{IpAddr, Ipv4Addr},
     os::fd::AsFd as _,
 };
-use steer_abi::{Counter, HostMode, SteerConfig, SteerMeta, Tunnel, TunnelSet, flags};
+use steer_abi::{Counter, SteerConfig, SteerMeta, Tunnel, TunnelSet, flags, program};
 use steer_loader::monotonic_ns;
 use support::{
-    harness::{Harness, Outcome, XDP_DROP, XDP_PASS, XDP_REDIRECT},
+    harness::{Harness, Outcome, TC_ACT_OK, TC_ACT_REDIRECT, TC_ACT_SHOT, XDP_DROP, XDP_PASS, XDP_REDIRECT},
     is_root,
     model::{Expected, classify},
     packets::{self, LOCAL4, LOCAL6, OTHER4},
@@ -18,10 +18,14 @@ use support::{
 };
 
 const LOCAL: [IpAddr; 2] = [LOCAL4, LOCAL6];
+/// Nanoseconds.
+const SECOND: u64 = 1_000_000_000;
+/// A device that every namespace has.
+const LOOPBACK: u32 = 1;
 
 /// A program with both endpoints and one socket, without a heartbeat check.
 fn ready() -> (Harness, Xsk) {
-    let mut harness = Harness::new(SteerConfig::new(HostMode::Nic, 0));
+    let mut harness = Harness::new(SteerConfig::new(0));
     for address in LOCAL {
         harness.endpoint(address, TunnelSet::ALL);
     }
@@ -165,7 +169,7 @@ fn the_inner_flow_chooses_the_socket() {
     // Of four slots only one has a socket: the flows that it gets are seen by their verdict.
     let mut total = 0;
     for slot in 0..4 {
-        let mut alone = Harness::new(SteerConfig::new(HostMode::Nic, 0));
+        let mut alone = Harness::new(SteerConfig::new(0));
         alone.endpoint(LOCAL4, TunnelSet::ALL);
         alone.queue(0, 4);
         alone.socket(slot, socket.as_fd());
@@ -192,8 +196,7 @@ fn a_stale_heartbeat_stops_tunnels_and_nothing_else() {
         return;
     }
     let (mut harness, _socket) = ready();
-    let second = 1_000_000_000;
-    harness.configure(SteerConfig::new(HostMode::Nic, second));
+    harness.configure(SteerConfig::new(SECOND));
     let packet = packets::hex(packets::SPEC_MPLS_UDP);
     let host = packets::outer(OTHER4, 6, &[0; 30]);
     let stale = |harness: &Harness, when: &str| {
@@ -204,9 +207,9 @@ fn a_stale_heartbeat_stops_tunnels_and_nothing_else() {
     stale(&harness, "before the first beat");
     harness.beat(monotonic_ns());
     assert_eq!(harness.run(&packet).action, XDP_REDIRECT, "just now");
-    harness.beat(monotonic_ns() + second / 100);
+    harness.beat(monotonic_ns() + SECOND / 100);
     assert_eq!(harness.run(&packet).action, XDP_REDIRECT, "ahead of the coarse clock");
-    harness.beat(monotonic_ns() - 2 * second);
+    harness.beat(monotonic_ns() - 2 * SECOND);
     stale(&harness, "two seconds ago");
 }
 
@@ -216,10 +219,12 @@ fn bypass_passes_everything() {
         return;
     }
     let (mut harness, _socket) = ready();
-    harness.configure(SteerConfig { flags: flags::BYPASS, ..SteerConfig::new(HostMode::Vhost0, 0) });
+    let joined = SteerConfig::new(0).with_pair(LOOPBACK, LOOPBACK);
+    harness.configure(SteerConfig { flags: flags::BYPASS, ..joined });
     for (name, packet) in packets::gallery() {
         let passed = harness.run(&packet);
         assert_eq!((passed.action, passed.counted), (XDP_PASS, vec![(Counter::PassedBypass, 1)]), "{name}");
+        assert_eq!(harness.run_tc(program::TO_HOST, &packet), (TC_ACT_OK, vec![]), "{name}");
     }
 }
 
@@ -229,26 +234,70 @@ fn with_the_address_on_vhost0_everything_goes_to_the_dataplane() {
         return;
     }
     let (mut harness, _socket) = ready();
-    let loopback = 1;
-    let mut config =
-        SteerConfig { cross_ifindex: loopback, ..SteerConfig::new(HostMode::Vhost0, 1_000_000_000) };
-    harness.configure(config);
+    harness.configure(SteerConfig::new(SECOND).with_pair(LOOPBACK, LOOPBACK));
     let host = packets::outer(LOCAL4, 6, &[0; 30]);
     let tunnel = packets::hex(packets::SPEC_GRE);
     let fate = |harness: &Harness, packet: &[u8]| {
         let outcome = harness.run(packet);
+        assert_eq!(outcome.counted.len(), 1, "{outcome:?}");
         (outcome.action, outcome.counted[0].0)
     };
-    assert_eq!(fate(&harness, &host), (XDP_REDIRECT, Counter::CrossConnected));
+    let joined = |harness: &Harness, when: &str| {
+        assert_eq!(fate(harness, &host), (XDP_PASS, Counter::JoinedToHost), "{when}");
+        assert_eq!(harness.run_tc(program::TO_HOST, &host), (TC_ACT_REDIRECT, vec![]), "{when}");
+        let sent = harness.run_tc(program::FROM_HOST, &host);
+        assert_eq!(sent, (TC_ACT_REDIRECT, vec![(Counter::JoinedToFabric, 1)]), "{when}");
+    };
+    joined(&harness, "before the first beat");
     assert_eq!(fate(&harness, &tunnel), (XDP_DROP, Counter::DroppedStale));
+
     harness.beat(monotonic_ns());
     assert_eq!(fate(&harness, &host), (XDP_REDIRECT, Counter::RedirectedHost));
     assert_eq!(fate(&harness, &tunnel), (XDP_REDIRECT, Counter::RedirectedMplsGre));
+    let taken = harness.run_tc(program::FROM_HOST, &host);
+    assert_eq!(taken, (TC_ACT_SHOT, vec![(Counter::TakenFromHost, 1)]));
+
+    harness.beat(monotonic_ns() - 2 * SECOND);
+    joined(&harness, "two seconds after the last beat");
+    harness.beat(monotonic_ns());
     harness.queue(0, 0);
-    assert_eq!(fate(&harness, &host), (XDP_REDIRECT, Counter::CrossConnected), "no socket");
-    config.cross_ifindex = 0;
-    harness.configure(config);
-    assert_eq!(fate(&harness, &host), (XDP_PASS, Counter::PassedOther), "nobody to connect with");
+    joined(&harness, "without a queue");
+    harness.queue(5, 1);
+    joined(&harness, "the process has died, and its sockets with it");
+}
+
+/// Every packet that does not go to a socket as a tunnel packet is the host's, whatever it is.
+#[test]
+fn with_the_address_on_vhost0_no_packet_reaches_the_kernel_behind_the_fabric_device() {
+    if !is_root("with_the_address_on_vhost0_no_packet_reaches_the_kernel_behind_the_fabric_device") {
+        return;
+    }
+    let (mut harness, _socket) = ready();
+    harness.configure(SteerConfig::new(SECOND).with_pair(LOOPBACK, LOOPBACK));
+    for beat in [0, 1] {
+        for (name, packet) in packets::gallery() {
+            harness.beat(monotonic_ns() * beat);
+            let outcome = harness.run(&packet);
+            let expected = match (classify(&packet, &LOCAL), beat) {
+                (Expected::Tunnel { .. }, 0) => (XDP_DROP, Counter::DroppedStale),
+                (Expected::Tunnel { tunnel, .. }, _) => (XDP_REDIRECT, redirected(tunnel)),
+                (Expected::Other(_), 0) => (XDP_PASS, Counter::JoinedToHost),
+                (Expected::Other(_), _) => (XDP_REDIRECT, Counter::RedirectedHost),
+            };
+            assert_eq!((outcome.action, outcome.counted), (expected.0, vec![(expected.1, 1)]), "{name}");
+            assert_eq!(harness.run_tc(program::TO_HOST, &packet).0, TC_ACT_REDIRECT, "{name}");
+        }
+    }
+}
+
+#[test]
+fn with_the_address_on_the_fabric_device_nothing_is_joined() {
+    if !is_root("with_the_address_on_the_fabric_device_nothing_is_joined") {
+        return;
+    }
+    let (harness, _socket) = ready();
+    let host = packets::outer(LOCAL4, 6, &[0; 30]);
+    assert_eq!(harness.run_tc(program::TO_HOST, &host), (TC_ACT_OK, vec![]));
 }
 
 #[test]
@@ -265,11 +314,10 @@ fn an_ipv4_endpoint_is_not_its_ipv6_look_alike() {
 
 #[test]
 fn swallow_drops_and_counts() {
-    const TC_ACT_SHOT: u32 = 2;
     if !is_root("swallow_drops_and_counts") {
         return;
     }
-    let harness = Harness::new(SteerConfig::new(HostMode::Nic, 0));
+    let harness = Harness::new(SteerConfig::new(0));
     let packet = packets::hex(packets::SPEC_GRE);
     let length = packet.len() as u64;
     assert_eq!(harness.swallow(&packet), (TC_ACT_SHOT, 1, length));

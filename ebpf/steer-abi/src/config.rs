@@ -2,18 +2,6 @@
 
 use crate::ABI_VERSION;
 
-/// Who owns the address of the host.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-#[repr(u32)]
-pub enum HostMode {
-    /// The address is on the NIC: everything but tunnel packets to local endpoints goes to the kernel.
-    #[default]
-    Nic = 0,
-    /// The address is on vhost0: everything goes to the dataplane; while no worker shows that it lives, the
-    /// program cross-connects the device with [`SteerConfig::cross_ifindex`].
-    Vhost0 = 1,
-}
-
 /// Bits of [`SteerConfig::flags`].
 pub mod flags {
     /// The program passes every packet to the kernel, as though it were not attached.
@@ -21,32 +9,38 @@ pub mod flags {
 }
 
 /// The one entry of the map `CONFIG`.
+///
+/// [`pair_ifindex`](Self::pair_ifindex) says who owns the address of the host. Without it the address is on the fabric
+/// device: everything but tunnel packets to local endpoints goes to the kernel. With it the address is on vhost0, of
+/// whose pair the dataplane has one end: everything goes to the dataplane, and while that does not live the programs
+/// join the fabric device and the pair.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(C)]
 pub struct SteerConfig {
     /// [`ABI_VERSION`] of the process that wrote the entry.
     pub abi_version: u32,
-    /// A [`HostMode`] as a number.
-    pub host_mode: u32,
     /// Bits of [`flags`].
     pub flags: u32,
-    /// Device to cross-connect with in [`HostMode::Vhost0`]; 0 when there is none, then packets pass.
-    pub cross_ifindex: u32,
+    /// The dataplane's end of the pair whose other end is vhost0; 0 when the address of the host is on the fabric
+    /// device.
+    pub pair_ifindex: u32,
+    /// The fabric device.
+    pub fabric_ifindex: u32,
     /// A heartbeat older than this many nanoseconds is stale; 0 turns the check off.
     pub heartbeat_timeout_ns: u64,
 }
 
 impl SteerConfig {
-    /// A configuration without flags and without a device to cross-connect with.
+    /// A configuration without flags and with the address of the host on the fabric device.
     #[must_use]
-    pub const fn new(host_mode: HostMode, heartbeat_timeout_ns: u64) -> Self {
-        Self {
-            abi_version: ABI_VERSION,
-            host_mode: host_mode as u32,
-            flags: 0,
-            cross_ifindex: 0,
-            heartbeat_timeout_ns,
-        }
+    pub const fn new(heartbeat_timeout_ns: u64) -> Self {
+        Self { abi_version: ABI_VERSION, flags: 0, pair_ifindex: 0, fabric_ifindex: 0, heartbeat_timeout_ns }
+    }
+
+    /// The same with the address of the host on vhost0.
+    #[must_use]
+    pub const fn with_pair(self, fabric_ifindex: u32, pair_ifindex: u32) -> Self {
+        Self { pair_ifindex, fabric_ifindex, ..self }
     }
 }
 

@@ -29,7 +29,8 @@ macro_rules! counters {
 }
 
 counters! {
-    /// Counters of the program `steer`. Each packet is counted once by its fate; the last one is counted besides.
+    /// Counters of the programs on a fabric device and on the pair of vhost0. Each packet is counted once by its fate;
+    /// the last one is counted besides.
     Counter {
         /// Not a tunnel packet: given to the kernel.
         PassedOther = "passed_other",
@@ -53,8 +54,12 @@ counters! {
         DroppedNoSocket = "dropped_no_socket",
         /// A tunnel packet while no worker shows that it lives.
         DroppedStale = "dropped_stale",
-        /// Sent to the other device of the cross-connect, because no worker shows that it lives.
-        CrossConnected = "cross_connected",
+        /// From the fabric, left to the program that sends it to vhost0: no dataplane takes it.
+        JoinedToHost = "joined_to_host",
+        /// From vhost0, sent out of the fabric device: no dataplane takes it.
+        JoinedToFabric = "joined_to_fabric",
+        /// From vhost0, dropped behind the socket by which the dataplane has got it.
+        TakenFromHost = "taken_from_host",
         /// The driver has no room for metadata: redirected without. Counted besides the redirection.
         NoMetadata = "no_metadata",
     }

@@ -18,7 +18,7 @@ mod hash;
 mod inspect;
 mod meta;
 
-pub use config::{HostMode, QueueSlots, SteerConfig, flags};
+pub use config::{QueueSlots, SteerConfig, flags};
 pub use counter::{Counter, SwallowCounter};
 pub use endpoint::{EndpointKey, Tunnel, TunnelSet};
 pub use hash::InnerHash;
@@ -27,7 +27,7 @@ pub use meta::{METADATA_LEN, SteerMeta};
 
 /// Version of everything in this crate. The loader writes it into [`SteerConfig`]; a process that finds the
 /// pinned maps of a predecessor uses them only if the version is its own.
-pub const ABI_VERSION: u32 = 1;
+pub const ABI_VERSION: u32 = 2;
 
 /// Receive queues of one device that the program can serve; packets of a queue beyond are dropped and counted.
 pub const MAX_QUEUES: u32 = 256;
@@ -62,6 +62,11 @@ pub mod program {
     pub const STEER: &str = "steer";
     /// The tc program that drops and counts everything.
     pub const SWALLOW: &str = "swallow";
+    /// The tc program on the fabric device that sends to vhost0 what `steer` has passed.
+    pub const TO_HOST: &str = "to_host";
+    /// The tc program on the dataplane's end of the pair of vhost0: it drops what the dataplane has copied, and sends
+    /// it out of the fabric device while there is no dataplane.
+    pub const FROM_HOST: &str = "from_host";
 }
 
 /// A type that the kernel may read and write as plain bytes.

@@ -8,11 +8,11 @@ use crate::{
 use aya_ebpf::{
     EbpfContext as _,
     bindings::xdp_action::{XDP_DROP, XDP_PASS},
-    helpers::{bpf_ktime_get_coarse_ns, bpf_redirect, bpf_xdp_adjust_meta},
+    helpers::{bpf_ktime_get_coarse_ns, bpf_xdp_adjust_meta},
     programs::XdpContext,
 };
 use core::ptr;
-use steer_abi::{Counter, HostMode, METADATA_LEN, SteerConfig, SteerMeta, Tunnel};
+use steer_abi::{Counter, METADATA_LEN, SteerConfig, SteerMeta, Tunnel};
 
 /// A tunnel packet to a local endpoint goes to a socket of its queue or nowhere: the kernel would answer that
 /// the port is unreachable.
@@ -38,10 +38,12 @@ pub fn tunnel(ctx: &XdpContext, config: &SteerConfig, tunnel: Tunnel, payload: C
     XDP_DROP
 }
 
-/// Anything else belongs to the host.
+/// Anything else belongs to the host. What no socket takes of it passes, on to [`crate::to_host`] if the address is
+/// on vhost0: that is past the driver, because a redirection here would lose what the driver knows of checksums, and
+/// not every device takes redirected frames.
 #[inline(always)]
 pub fn other(ctx: &XdpContext, config: &SteerConfig, counter: Counter) -> u32 {
-    if config.host_mode != HostMode::Vhost0 as u32 {
+    if config.pair_ifindex == 0 {
         maps::count(counter);
         return XDP_PASS;
     }
@@ -51,13 +53,21 @@ pub fn other(ctx: &XdpContext, config: &SteerConfig, counter: Counter) -> u32 {
         maps::count(Counter::RedirectedHost);
         return action;
     }
-    if config.cross_ifindex == 0 {
-        maps::count(counter);
-        return XDP_PASS;
-    }
-    maps::count(Counter::CrossConnected);
-    // SAFETY: takes two numbers; a device that is gone costs the packet.
-    unsafe { bpf_redirect(config.cross_ifindex, 0) as u32 }
+    maps::count(Counter::JoinedToHost);
+    XDP_PASS
+}
+
+/// Whether there is a dataplane: it shows that it lives, and its sockets are there. They go with their process, which
+/// is known sooner than a stale heartbeat.
+#[inline(always)]
+pub fn has_dataplane(config: &SteerConfig) -> bool {
+    is_fresh(config) && first_socket().is_some()
+}
+
+/// What serves the first queue.
+#[inline(always)]
+fn first_socket() -> Option<u32> {
+    maps::SOCKETS.get(maps::QUEUES.get(0)?.slot(0)?)
 }
 
 /// Whether a worker has shown within the timeout that it lives. The coarse clock lags behind the one of the

@@ -30,6 +30,10 @@ pub const XDP_DROP: u32 = 1;
 pub const XDP_PASS: u32 = 2;
 pub const XDP_REDIRECT: u32 = 4;
 
+pub const TC_ACT_OK: u32 = 0;
+pub const TC_ACT_SHOT: u32 = 2;
+pub const TC_ACT_REDIRECT: u32 = 7;
+
 pub struct Harness {
     object: Ebpf,
 }
@@ -40,8 +44,10 @@ impl Harness {
         let mut object = Ebpf::load(steer_loader::OBJECT).unwrap();
         let steer: &mut Xdp = object.program_mut(program::STEER).unwrap().try_into().unwrap();
         steer.load().unwrap();
-        let swallow: &mut SchedClassifier = object.program_mut(program::SWALLOW).unwrap().try_into().unwrap();
-        swallow.load().unwrap();
+        for name in [program::SWALLOW, program::TO_HOST, program::FROM_HOST] {
+            let program: &mut SchedClassifier = object.program_mut(name).unwrap().try_into().unwrap();
+            program.load().unwrap();
+        }
         let mut harness = Self { object };
         harness.configure(config);
         harness
@@ -88,25 +94,33 @@ impl Harness {
         assert_eq!(&out[added..], packet, "the packet itself is left alone");
         let metadata = SteerMeta::take(&mut out[..added]);
         assert_eq!(metadata.is_some(), added != 0, "what was added is metadata");
-        let counted = self
-            .counters()
-            .into_iter()
-            .zip(before)
-            .map(|((counter, after), (_, before))| (counter, after - before));
-        Outcome {
-            action: result.return_value,
-            metadata,
-            counted: counted.filter(|(_, rise)| *rise != 0).collect(),
-        }
+        Outcome { action: result.return_value, metadata, counted: self.risen(before) }
     }
 
-    /// Runs the tc program; its verdict, and packets and bytes counted so far.
+    /// Runs a tc program: `TC_ACT_*` of `linux/pkt_cls.h`, and the counters of `steer` that rose, by how much.
+    pub fn run_tc(&self, name: &str, packet: &[u8]) -> (u32, Vec<(Counter, u64)>) {
+        let before = self.counters();
+        let verdict = self.tc_verdict(name, packet);
+        (verdict, self.risen(before))
+    }
+
+    /// Runs `swallow`; its verdict, and packets and bytes counted so far.
     pub fn swallow(&self, packet: &[u8]) -> (u32, u64, u64) {
-        let swallow: &SchedClassifier = self.object.program(program::SWALLOW).unwrap().try_into().unwrap();
-        let options = TestRunOptions { data_in: Some(packet), ..TestRunOptions::new() };
-        let verdict = swallow.test_run(options).unwrap().return_value;
+        let verdict = self.tc_verdict(program::SWALLOW, packet);
         let counters = self.sums(map::SWALLOWED, 2);
         (verdict, counters[0], counters[1])
+    }
+
+    fn tc_verdict(&self, name: &str, packet: &[u8]) -> u32 {
+        let program: &SchedClassifier = self.object.program(name).unwrap().try_into().unwrap();
+        let options = TestRunOptions { data_in: Some(packet), ..TestRunOptions::new() };
+        program.test_run(options).unwrap().return_value
+    }
+
+    fn risen(&self, before: Vec<(Counter, u64)>) -> Vec<(Counter, u64)> {
+        let rises = self.counters().into_iter().zip(before);
+        let rises = rises.map(|((counter, after), (_, before))| (counter, after - before));
+        rises.filter(|(_, rise)| *rise != 0).collect()
     }
 
     fn counters(&self) -> Vec<(Counter, u64)> {
