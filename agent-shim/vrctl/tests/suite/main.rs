@@ -1,0 +1,9 @@
+//! The program, as operators run it, against a control server.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by a panic")]
+
+mod changes;
+mod rig;
+mod sample_file;
+mod samples;
+mod views;

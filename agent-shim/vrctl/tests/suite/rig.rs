@@ -1,0 +1,163 @@
+//! A control server in mock mode, and the program under test.
+
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use sandesh::netlink::{FrameReader, Header, write_request};
+use sandesh::{Compat, Message, Record, decode};
+use vr_shim::{About, Server};
+use vr_tables::control::{AttachError, Datapath, Tables, TablesConfig};
+use vr_tables::options::Options;
+use vr_tables::vif::Vif;
+use vr_types::{FlowIndex, VifId};
+
+/// Ports that nobody needs.
+struct NoPorts;
+
+impl Datapath for NoPorts {
+    fn attach(&mut self, _: &Vif) -> Result<Option<u32>, AttachError> {
+        Ok(None)
+    }
+
+    fn detach(&mut self, _: VifId) {}
+
+    fn flow_changed(&mut self, _: FlowIndex) {}
+
+    fn settle(&mut self) {}
+}
+
+/// A server that runs as long as this lives.
+pub(crate) struct Rig {
+    directory: tempfile::TempDir,
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Rig {
+    /// With nothing in its tables.
+    pub(crate) fn new() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let about = About {
+            version: "peer".to_owned(),
+            build_time: "2026-11-23 00:00:00".to_owned(),
+            build_host: "peer".to_owned(),
+            build_user: "peer".to_owned(),
+        };
+        let mut server = Server::bind(directory.path(), about).unwrap();
+        let config = TablesConfig {
+            workers: 2,
+            directory: Some(directory.path().to_owned()),
+            mock: true,
+            options: Options { flow_hold_limit: 1000, ..Options::default() },
+            ..TablesConfig::default()
+        };
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopped = Arc::clone(&stop);
+        let thread = std::thread::spawn(move || {
+            let mut tables = Tables::new(config).unwrap();
+            while !stopped.load(Relaxed) {
+                server.poll(&mut tables, &mut NoPorts, Duration::from_millis(20), None).unwrap();
+            }
+        });
+        Self { directory, stop, thread: Some(thread) }
+    }
+
+    pub(crate) fn directory(&self) -> &Path {
+        self.directory.path()
+    }
+
+    /// Sends a request, which must succeed; returns its objects.
+    pub(crate) fn send(&self, request: &dyn Record) -> Vec<Message> {
+        let mut stream = UnixStream::connect(self.directory().join("dpdk_netlink")).unwrap();
+        let mut bytes = Vec::new();
+        write_request(&Header::request(0), Compat::Current, &[request], &mut bytes);
+        stream.write_all(&bytes).unwrap();
+        let mut reader = FrameReader::new();
+        loop {
+            if let Some(frame) = reader.next_frame().unwrap() {
+                let mut messages = decode(frame.payload, Compat::Current).map(Result::unwrap);
+                let Some(Message::Response(response)) = messages.next() else { panic!("no response") };
+                assert!(response.resp_code >= 0, "{}: {}", request.kind().name(), response.resp_code);
+                return messages.collect();
+            }
+            assert!(reader.read_from(&mut stream).unwrap() > 0);
+        }
+    }
+
+    /// `vrctl WORD ARGUMENTS --sock-dir DIR`, as test rigs call it.
+    pub(crate) fn run(&self, line: &str) -> Done {
+        let directory = self.directory().to_str().unwrap();
+        Done::of(vrctl().args(words(line)).args(["--sock-dir", directory]).output().unwrap())
+    }
+
+    /// `vrctl --socket-dir DIR WORD ARGUMENTS`, as on a node.
+    pub(crate) fn run_on_node(&self, line: &str) -> Done {
+        let directory = self.directory().to_str().unwrap();
+        Done::of(vrctl().args(["--socket-dir", directory]).args(words(line)).output().unwrap())
+    }
+
+    /// As [`run`](Self::run); must succeed.
+    pub(crate) fn ok(&self, line: &str) -> String {
+        let done = self.run(line);
+        assert_eq!(done.status, 0, "{line}: {}{}", done.out, done.error);
+        done.out
+    }
+
+    /// What a command that never ends has printed when so many bytes are there; it is ended then.
+    pub(crate) fn begin(&self, line: &str, bytes: usize) -> String {
+        let directory = self.directory().to_str().unwrap();
+        let mut command = vrctl();
+        command.args(words(line)).args(["--sock-dir", directory]).stdout(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let mut text = vec![0; bytes];
+        child.stdout.take().unwrap().read_exact(&mut text).unwrap();
+        child.kill().unwrap();
+        child.wait().unwrap();
+        String::from_utf8_lossy(&text).into_owned()
+    }
+}
+
+impl Drop for Rig {
+    fn drop(&mut self) {
+        self.stop.store(true, Relaxed);
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// What a command did.
+#[derive(Debug)]
+pub(crate) struct Done {
+    pub(crate) status: i32,
+    pub(crate) out: String,
+    pub(crate) error: String,
+}
+
+impl Done {
+    fn of(output: Output) -> Self {
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        Self { status: output.status.code().unwrap(), out: text(output.stdout), error: text(output.stderr) }
+    }
+}
+
+/// The program.
+pub(crate) fn vrctl() -> Command {
+    Command::new(env!("CARGO_BIN_EXE_vrctl"))
+}
+
+/// Arguments, which are parted by spaces; one with spaces stands in quotes.
+fn words(line: &str) -> Vec<String> {
+    let parts = line.split('"').enumerate();
+    let parts = parts.flat_map(|(number, part)| match number % 2 {
+        0 => part.split_whitespace().map(ToOwned::to_owned).collect(),
+        _ => vec![part.to_owned()],
+    });
+    parts.collect()
+}
