@@ -178,6 +178,12 @@ fn decodes(title: &str, tunnel: Tunnel, reach: Reach, headers: &str) {
     write_pcap(&file, &capture.finish());
     let decoded = decode(&file);
     check(&pair, &decoded, headers);
+    let report = vr_observe::fetch(&pair.sockets(1)).unwrap();
+    assert_eq!(report.workers.len(), 2);
+    assert!(
+        report.workers.iter().any(|worker| worker.handed_off > 0),
+        "fabric and pod have different workers"
+    );
 }
 
 #[test]

@@ -1,7 +1,6 @@
 //! Two nodes on one segment, each with a daemon, an agent and a pod.
 
 use std::fs;
-use std::io::Write;
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -123,8 +122,11 @@ impl Pair {
     fn start(&mut self, node: usize) {
         let place = &self.places[node];
         place.configure(&format!("pair-{node}"), "eth0").unwrap();
-        let mut file = fs::File::options().append(true).open(place.directory.join("vrouterd.toml")).unwrap();
-        file.write_all(SIZES.as_bytes()).unwrap();
+        let file = place.directory.join("vrouterd.toml");
+        // The first node has one worker, the second one two, which hand packets to each other.
+        let text = fs::read_to_string(&file).unwrap().replace("count = 1", &format!("count = {}", node + 1));
+        assert!(text.contains(&format!("count = {}", node + 1)));
+        fs::write(&file, text + SIZES).unwrap();
         let mut daemon = place.start().unwrap();
         daemon.wait_ready(&place.sockets(), PATIENCE).unwrap();
         self.daemons.push(daemon);
