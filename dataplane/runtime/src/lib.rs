@@ -2,7 +2,7 @@
 //!
 //! A worker owns its queues of ports, its pool of buffers and its pipeline, and runs to completion: it receives a
 //! batch from a port, takes it through the [`Forwarder`](vr_forward::Forwarder) and hands the results to the ports
-//! that they go to ([`worker`] shows the loop). A packet for a port of another worker travels through that
+//! that they go to (`worker.rs` shows the loop). A packet for a port of another worker travels through that
 //! worker's ring. A worker without work sleeps as its [`Polling`] policy says, and is woken by its descriptors or
 //! by its bell.
 //!
