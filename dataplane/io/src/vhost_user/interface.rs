@@ -149,6 +149,12 @@ impl Interface {
 
     /// Something can be read, or a front end wants to be accepted.
     pub(super) fn serve(&mut self, epoll: &Epoll, id: u64) {
+        // First of all, to see whether it has gone before another one came.
+        if let State::Served(session) = &mut self.state
+            && let Err(reason) = session.serve()
+        {
+            self.leave(epoll, reason);
+        }
         if let Role::Server(listener) = &self.role
             && let Some(socket) = listener.accept()
         {
@@ -158,11 +164,6 @@ impl Interface {
                 // One at a time; who comes in between is sent away.
                 State::Served(_) => drop(socket),
             }
-        }
-        if let State::Served(session) = &mut self.state
-            && let Err(reason) = session.serve()
-        {
-            self.leave(epoll, reason);
         }
     }
 

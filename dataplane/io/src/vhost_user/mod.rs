@@ -24,6 +24,8 @@ mod port;
 mod protocol;
 mod ring;
 mod session;
+#[cfg(test)]
+mod tests;
 mod thread;
 mod watcher;
 

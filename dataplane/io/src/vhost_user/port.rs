@@ -35,7 +35,7 @@ pub struct VhostUserPort {
 
 /// What has become of a packet to be sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Sent {
+pub(super) enum Sent {
     Whole,
     /// The guest has no buffers left.
     Full,
@@ -46,7 +46,7 @@ enum Sent {
 }
 
 /// What has come out of a ring.
-enum Received {
+pub(super) enum Received {
     Nothing,
     Packet(Packet),
     /// It was dropped and counted.
@@ -134,7 +134,7 @@ fn drop_all(pool: &mut FramePool, batch: &mut Batch) -> u64 {
 }
 
 /// One packet from the guest.
-fn receive(ring: &mut Ring, chains: &mut Chains, pool: &mut FramePool, cells: &Cells) -> Received {
+pub(super) fn receive(ring: &mut Ring, chains: &mut Chains, pool: &mut FramePool, cells: &Cells) -> Received {
     let base = ring.base();
     chains.clear();
     let head = match ring.next(chains) {
@@ -195,7 +195,7 @@ fn decode(mut header: [u8; VNET_HEADER], len: usize) -> Option<Offload> {
 }
 
 /// One packet to the guest.
-fn send(ring: &mut Ring, chains: &mut Chains, packet: &Packet) -> Sent {
+pub(super) fn send(ring: &mut Ring, chains: &mut Chains, packet: &Packet) -> Sent {
     let base = ring.base();
     let header = ring.header();
     let needed = header + packet.frame.len();

@@ -14,6 +14,7 @@
 
 pub mod bpf;
 pub mod frames;
+pub mod front_end;
 pub mod raw;
 pub mod rig;
 
