@@ -22,7 +22,7 @@ pub(crate) fn parse_mac(text: &str) -> Result<Vec<u8>, String> {
 
 /// Bytes as `00 1b `, each with a space behind it.
 pub(crate) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x} ")).collect()
+    bytes.iter().map(|byte| format!("{byte:02x}")).flat_map(|byte| [byte, " ".to_owned()]).collect()
 }
 
 /// An IPv4 address that travels as it lies in memory (control.md 1.3).

@@ -65,16 +65,16 @@ impl Word for VrfTable {
         if let Some(change) = self.change() {
             return session.client()?.request(&change).map(drop);
         }
-        let fetch = |client: &mut Client| match self.get {
-            Some(vrf) => client.request(&VrfReq { h_op: SandeshOp::GET, vrf_idx: vrf, ..VrfReq::default() }),
-            None => {
-                let request = VrfReq { h_op: SandeshOp::DUMP, vrf_marker: -1, ..VrfReq::default() };
-                client.dump(request, |request, last| {
-                    if let Message::VrfReq(last) = last {
-                        request.vrf_marker = last.vrf_idx;
-                    }
-                })
+        let fetch = |client: &mut Client| {
+            if let Some(vrf) = self.get {
+                return client.request(&VrfReq { h_op: SandeshOp::GET, vrf_idx: vrf, ..VrfReq::default() });
             }
+            let request = VrfReq { h_op: SandeshOp::DUMP, vrf_marker: -1, ..VrfReq::default() };
+            client.dump(request, |request, last| {
+                if let Message::VrfReq(last) = last {
+                    request.vrf_marker = last.vrf_idx;
+                }
+            })
         };
         show(session, &self.view, fetch, |out, objects| {
             writeln!(out, "{HEADER}")?;

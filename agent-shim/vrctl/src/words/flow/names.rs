@@ -13,7 +13,7 @@ pub(super) const FLAGS: [(u32, &str); 5] = [
     (flow_flag::VR_FLOW_FLAG_DELETE_MARKED as u32, "Dm"),
 ];
 
-/// Flags of a TCP connection likewise (constants.tsv, flow_tcp_flag).
+/// Flags of a TCP connection likewise (constants.tsv, `flow_tcp_flag`).
 pub(super) const TCP_FLAGS: [(u32, &str); 9] = [
     (0x8, "S"),
     (0x10, "Sr"),
@@ -46,7 +46,8 @@ pub(super) const LONG_FLAGS: [(u32, &str); 7] = [
     (flow_flag::VR_FLOW_FLAG_LINK_LOCAL as u32, "LINK LOCAL "),
 ];
 
-/// Reasons for which the agent lets flows be dropped, by number (constants.tsv, flow_drop_reason).
+/// Reasons for which the agent lets flows be dropped, by number (constants.tsv,
+/// `flow_drop_reason`).
 const DROP_REASONS: [&str; 35] = [
     "Unknown",
     "IntfErr",

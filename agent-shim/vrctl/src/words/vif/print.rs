@@ -113,7 +113,7 @@ fn interface(out: &mut dyn Write, vif: &InterfaceReq, is_node: bool) -> io::Resu
 /// What the interface is made of.
 fn device(vif: &InterfaceReq) -> String {
     let mock = vif.vifr_flags & VIF_FLAG_MOCK_DEVICE != 0;
-    let mut text = match (vif.vifr_type, vif.vifr_transport) {
+    let text = match (vif.vifr_type, vif.vifr_transport) {
         (vif_type::VIF_TYPE_MONITORING, _) => {
             format!("Monitoring: {} for vif{}/{}", vif.vifr_name, vif.vifr_rid, vif.vifr_os_idx)
         }
@@ -131,16 +131,13 @@ fn device(vif: &InterfaceReq) -> String {
         (_, vif_transport::VIF_TRANSPORT_SOCKET) => format!("Socket: {}", vif.vifr_name),
         _ => format!("OS: {}", vif.vifr_name),
     };
-    if vif.vifr_speed >= 0 {
-        text.push_str(&format!(" (Speed {}, Duplex {})", vif.vifr_speed, vif.vifr_duplex));
-    }
-    if mock {
-        text.push_str(" Mock");
-    }
-    if vif.vifr_nh_id > 0 {
-        text.push_str(&format!(" NH: {}", vif.vifr_nh_id));
-    }
-    text
+    let speed = if vif.vifr_speed >= 0 {
+        format!(" (Speed {}, Duplex {})", vif.vifr_speed, vif.vifr_duplex)
+    } else {
+        String::new()
+    };
+    let nexthop = if vif.vifr_nh_id > 0 { format!(" NH: {}", vif.vifr_nh_id) } else { String::new() };
+    format!("{text}{speed}{}{nexthop}", if mock { " Mock" } else { "" })
 }
 
 fn kind(kind: i32) -> &'static str {
