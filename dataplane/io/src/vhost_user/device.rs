@@ -129,16 +129,20 @@ impl Device {
         &self.wakers[pair % self.wakers.len()]
     }
 
-    /// Puts a ring in place, or takes it away; says where the one before would go on.
-    pub(super) fn replace(&self, number: usize, ring: Option<Ring>) -> Option<u16> {
+    /// Puts a ring in place, or takes it away; says where the one before would go on. The new one is made when no
+    /// worker uses the old one any more, so that it sees all that was used.
+    pub(super) fn replace(&self, number: usize, make: impl FnOnce() -> Option<Ring>) -> Option<u16> {
         let pair = number / 2;
         let (lane, bits) = if number.is_multiple_of(2) {
             (&self.to_guest[pair], &self.sending)
         } else {
             (&self.from_guest[pair], &self.receiving)
         };
-        let is_there = ring.is_some();
-        let before = std::mem::replace(&mut *lane.lock(), ring);
+        let mut place = lane.lock();
+        let before = place.take();
+        *place = make();
+        let is_there = place.is_some();
+        drop(place);
         if is_there {
             bits.fetch_or(1 << pair, Ordering::AcqRel);
             self.wake(pair);
@@ -151,7 +155,7 @@ impl Device {
     /// Takes all rings away.
     pub(super) fn clear(&self) {
         for number in 0..2 * PAIRS {
-            self.replace(number, None);
+            self.replace(number, || None);
         }
     }
 

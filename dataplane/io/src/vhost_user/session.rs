@@ -135,8 +135,7 @@ impl Session {
 
     /// Puts a ring in use, or out of use, as what is known of it demands.
     fn apply(&mut self, number: usize) {
-        let ring = self.ring(number);
-        if let Some(base) = self.device.replace(number, ring) {
+        if let Some(base) = self.device.replace(number, || self.ring(number)) {
             self.rings[number].base = base;
         }
     }
@@ -189,7 +188,7 @@ impl Session {
             if is_left {
                 self.device.wake(pair);
             } else {
-                self.device.replace(number, None);
+                self.device.replace(number, || None);
             }
             self.set_kick(number, None);
         }
