@@ -9,7 +9,7 @@ use sandesh::Compat;
 use sandesh::netlink::FrameReader;
 use vr_tables::control::{Datapath, Tables};
 
-use crate::Responder;
+use crate::{Recorder, Responder};
 
 /// Replies that a client may leave unread before its requests have to wait, in bytes.
 const QUEUE_LIMIT: usize = 256 * 1024;
@@ -19,6 +19,8 @@ const READS: usize = 8;
 /// A client of the control socket.
 pub(crate) struct Client {
     stream: UnixStream,
+    /// Which one of all that ever connected.
+    number: u64,
     reader: FrameReader,
     compat: Compat,
     queue: Queue,
@@ -30,10 +32,10 @@ pub(crate) struct Client {
 
 impl Client {
     /// A client that has just been accepted.
-    pub(crate) fn new(stream: UnixStream, compat: Compat) -> io::Result<Self> {
+    pub(crate) fn new(stream: UnixStream, number: u64, compat: Compat) -> io::Result<Self> {
         stream.set_nonblocking(true)?;
         let (reader, queue) = (FrameReader::new(), Queue::default());
-        Ok(Self { stream, reader, compat, queue, ended: false, progress: Instant::now() })
+        Ok(Self { stream, number, reader, compat, queue, ended: false, progress: Instant::now() })
     }
 
     pub(crate) fn fd(&self) -> BorrowedFd<'_> {
@@ -56,6 +58,7 @@ impl Client {
         responder: &mut Responder,
         tables: &mut Tables,
         datapath: &mut dyn Datapath,
+        mut recorder: Option<&mut Recorder>,
     ) -> io::Result<usize> {
         let mut requests = 0;
         for _ in 0..READS {
@@ -70,7 +73,11 @@ impl Client {
                 Err(error) => return Err(error),
             }
             while let Some(frame) = self.reader.next_frame().map_err(io::Error::other)? {
+                let before = self.queue.bytes.len();
                 responder.answer(&frame, &mut self.compat, tables, datapath, &mut self.queue.bytes);
+                if let Some(recorder) = &mut recorder {
+                    recorder.note(self.number, frame.bytes, &self.queue.bytes[before..]);
+                }
                 requests += 1;
             }
         }

@@ -9,9 +9,11 @@ mod about;
 mod client;
 mod convert;
 pub mod handlers;
+mod recorder;
 mod responder;
 mod server;
 
 pub use about::About;
+pub use recorder::Recorder;
 pub use responder::Responder;
 pub use server::{Polled, Server, ServerError};

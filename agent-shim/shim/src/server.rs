@@ -11,7 +11,7 @@ use sandesh::Compat;
 use vr_tables::control::{Datapath, Tables};
 
 use crate::client::Client;
-use crate::{About, Responder};
+use crate::{About, Recorder, Responder};
 
 /// Name of the socket in its directory (control.md 3.1).
 const SOCKET: &str = "dpdk_netlink";
@@ -70,6 +70,9 @@ pub struct Server {
     patience: Duration,
     /// No client is accepted before.
     paused_until: Option<Instant>,
+    recorder: Option<Recorder>,
+    /// How many clients there were.
+    connections: u64,
 }
 
 impl Server {
@@ -98,7 +101,18 @@ impl Server {
         let (compat, patience) = (Compat::Current, PATIENCE);
         let inode = inode(&path);
         let clients = Vec::new();
-        Ok(Self { listener, path, inode, clients, responder, compat, patience, paused_until: None })
+        Ok(Self {
+            listener,
+            path,
+            inode,
+            clients,
+            responder,
+            compat,
+            patience,
+            paused_until: None,
+            recorder: None,
+            connections: 0,
+        })
     }
 
     /// The release that clients have before they tell otherwise.
@@ -112,6 +126,13 @@ impl Server {
     #[must_use]
     pub fn with_patience(mut self, patience: Duration) -> Self {
         self.patience = patience;
+        self
+    }
+
+    /// Records what clients ask and what they are answered.
+    #[must_use]
+    pub fn with_recorder(mut self, recorder: Option<Recorder>) -> Self {
+        self.recorder = recorder;
         self
     }
 
@@ -141,7 +162,7 @@ impl Server {
         for (client, (readable, broken)) in self.clients.iter_mut().zip(ready.clients.iter().zip(&mut broken))
         {
             if *readable {
-                match client.serve(&mut self.responder, tables, datapath) {
+                match client.serve(&mut self.responder, tables, datapath, self.recorder.as_mut()) {
                     Ok(requests) => polled.requests += requests,
                     Err(error) => {
                         tracing::warn!(%error, "a control connection is closed");
@@ -187,7 +208,8 @@ impl Server {
         loop {
             match self.listener.accept() {
                 Ok((stream, _)) if self.clients.len() < MAX_CLIENTS => {
-                    match Client::new(stream, self.compat) {
+                    self.connections += 1;
+                    match Client::new(stream, self.connections, self.compat) {
                         Ok(client) => self.clients.push(client),
                         Err(error) => tracing::warn!(%error, "a control connection is refused"),
                     }

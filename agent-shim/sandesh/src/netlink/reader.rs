@@ -14,6 +14,8 @@ pub struct Frame<'a> {
     pub header: Header,
     /// The encoded messages in it.
     pub payload: &'a [u8],
+    /// All of it, as it arrived.
+    pub bytes: &'a [u8],
 }
 
 /// A length that no client sends: the stream cannot be followed any further, the connection must be closed.
@@ -63,9 +65,11 @@ impl FrameReader {
         let Some(length) = self.pending_len()? else { return Ok(None) };
         let Some(message) = self.buffer[self.start..self.end].get(..length) else { return Ok(None) };
         self.start += length;
-        Ok(message
-            .split_first_chunk()
-            .map(|(header, payload)| Frame { header: Header::read(header), payload }))
+        Ok(message.split_first_chunk().map(|(header, payload)| Frame {
+            header: Header::read(header),
+            payload,
+            bytes: message,
+        }))
     }
 
     fn pending(&self) -> &[u8] {
