@@ -1,12 +1,13 @@
 //! The wiring, and the control loop.
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use vr_frame::PoolSet;
 use vr_runtime::{Workers, WorkersConfig};
-use vr_shim::{About, Server};
+use vr_shim::{About, Recorder, Server};
 use vr_tables::control::{Tables, TablesConfig};
 use vr_tables::options::Options;
 
@@ -23,8 +24,8 @@ const GLANCE: Duration = Duration::from_millis(200);
 /// How often the addresses of the fabric devices are looked at.
 const ADDRESSES: Duration = Duration::from_secs(1);
 
-/// Runs until a signal asks to end.
-pub(crate) fn run(config: &Config) -> Result<(), Failure> {
+/// Runs until a signal asks to end. The control channel is recorded in the file `record`.
+pub(crate) fn run(config: &Config, record: Option<&Path>) -> Result<(), Failure> {
     let signals = Signals::take()?;
     allow_descriptors();
     let directory = config.socket_dir();
@@ -56,7 +57,12 @@ pub(crate) fn run(config: &Config) -> Result<(), Failure> {
         .context("starting the housekeeping thread")?;
 
     // The last step: whoever can connect is served.
-    let mut server = Server::bind(&directory, About::version(env!("CARGO_PKG_VERSION")))?;
+    let recorder = record.map(|path| {
+        let recorder = Recorder::begin(path);
+        recorder.with_context(|| format!("cannot record to `{}`; name another file", path.display()))
+    });
+    let server = Server::bind(&directory, About::version(env!("CARGO_PKG_VERSION")))?;
+    let mut server = server.with_recorder(recorder.transpose()?);
     tracing::info!(directory = %directory.display(), "serving");
     control_loop(&mut server, &mut tables, &mut workers, &signals)?;
     Ok(())

@@ -37,6 +37,9 @@ struct Arguments {
     /// Read the configuration, look whether this machine has what it needs, say so and end.
     #[arg(long, conflicts_with = "detach")]
     check: bool,
+    /// Record what clients of the control socket ask and what they are answered, for `vrctl replay`. Appends to FILE.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["check", "detach"])]
+    record: Option<PathBuf>,
     /// Take this instance's eBPF programs off all devices and end. They stay when the daemon ends, so that pods do
     /// not regain the kernel's path.
     #[arg(long)]
@@ -66,7 +69,7 @@ fn run(arguments: &Arguments) -> Result<(), Failure> {
         println!("{} is sound, and this machine has what it needs", arguments.config.display());
         return Ok(());
     }
-    daemon::run(&config)
+    daemon::run(&config, arguments.record.as_deref())
 }
 
 /// As the original forwarder: what is wrong with the command line and the machine is said in the foreground.
@@ -84,7 +87,7 @@ fn run_as_original() -> Result<(), Failure> {
     if config.mock {
         tracing::warn!("no --vdev: test mode, every interface is a vhost-user client");
     }
-    let outcome = daemon::run(&config);
+    let outcome = daemon::run(&config, None);
     if daemon && let Err(failure) = &outcome {
         // Standard error leads nowhere now.
         tracing::error!("{failure}");
