@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use sandesh::netlink::{FrameReader, Header, write_request};
 use sandesh::{Compat, Message, Record, decode};
-use vr_shim::{About, Server};
+use vr_shim::{About, Recorder, Server};
 use vr_tables::control::{AttachError, Datapath, Tables, TablesConfig};
 use vr_tables::options::Options;
 use vr_tables::vif::Vif;
@@ -42,6 +42,11 @@ pub(crate) struct Rig {
 impl Rig {
     /// With nothing in its tables.
     pub(crate) fn new() -> Self {
+        Self::recording(None)
+    }
+
+    /// Records into a file.
+    pub(crate) fn recording(file: Option<&Path>) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let about = About {
             version: "peer".to_owned(),
@@ -49,7 +54,8 @@ impl Rig {
             build_host: "peer".to_owned(),
             build_user: "peer".to_owned(),
         };
-        let mut server = Server::bind(directory.path(), about).unwrap();
+        let recorder = file.map(|file| Recorder::begin(file).unwrap());
+        let mut server = Server::bind(directory.path(), about).unwrap().with_recorder(recorder);
         let config = TablesConfig {
             workers: 2,
             directory: Some(directory.path().to_owned()),
