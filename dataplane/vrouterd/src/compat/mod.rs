@@ -18,6 +18,9 @@ pub(crate) const NAME: &str = "contrail-vrouter-dpdk";
 /// Where the original writes messages when it leaves the foreground.
 const LOG_FILE: &str = "/var/log/contrail/contrail-vrouter-dpdk.log";
 
+/// Flows that may wait for the agent at a time, without an option, as in the original.
+const HOLD_LIMIT: i64 = 1000;
+
 /// What the command line says.
 #[derive(Debug, PartialEq)]
 pub(crate) struct Start {
@@ -84,7 +87,8 @@ fn translate(options: Options, usable: &[usize]) -> Result<Start, OptionError> {
         ..Buffers::default()
     };
     config.flows = Flows {
-        hold_limit: bounded("--vr_flow_hold_limit", options.hold_limit)?.unwrap_or_default(),
+        hold_limit: bounded("--vr_flow_hold_limit", options.hold_limit.or(Some(HOLD_LIMIT)))?
+            .unwrap_or_default(),
         close_on_reset: options.close_on_reset != 0,
     };
     config.workers = workers(usable, options.yield_option)?;
