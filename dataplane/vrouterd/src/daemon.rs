@@ -44,7 +44,8 @@ pub(crate) fn run(config: &Config, record: Option<&Path>) -> Result<(), Failure>
     })?;
     let (pool_set, pools) = PoolSet::new(workers, config.buffers.sizes())?;
     let fabrics = Fabrics::default();
-    let factory = Factory::new(config, pool_set, fabrics.clone());
+    let mut factory = Factory::new(config, pool_set, fabrics.clone());
+    factory.prepare()?;
     let placement = WorkersConfig {
         cpus: config.workers.cpus.iter().map(|cpu| usize::from(*cpu)).collect(),
         polling: config.workers.polling.into(),
@@ -92,6 +93,15 @@ fn control_loop(
         {
             tracing::info!(signal, "ending");
             return Ok(());
+        }
+        let lost = workers.factory().is_agent_lost();
+        if tables.set_agent_lost(lost) {
+            if lost {
+                tracing::warn!("the agent is gone; host and fabric are connected without it");
+            } else {
+                tracing::info!("the agent is there again, or its interface is gone");
+            }
+            tables.publish();
         }
         tables.housekeep();
         if looked.elapsed() >= ADDRESSES {

@@ -153,6 +153,12 @@ impl Steer {
         &self.attachment
     }
 
+    /// Whether the address of the host is on vhost0: programs join the device and the pair while no dataplane lives.
+    #[must_use]
+    pub const fn is_joined(&self) -> bool {
+        self.join.is_some()
+    }
+
     /// From now on tunnel packets of these kinds to `address` are taken from the kernel.
     pub fn set_endpoint(&mut self, address: IpAddr, tunnels: TunnelSet) -> Result<(), SteerError> {
         self.maps.endpoints.insert(Abi(EndpointKey::new(address)), tunnels.bits(), 0).map_err(|error| {

@@ -322,7 +322,11 @@ fn with_the_address_on_vhost0_two_devices_are_joined_while_nobody_lives() {
             let options = SteerOptions { pair: Some("pair".to_owned()), ..unpinned(mode) };
             let mut steer = Steer::attach("fabric", &options).unwrap();
             let refused = || outside.is_refused(ECHO, b"anybody?".to_vec());
-            assert!(refused(), "the host's kernel answers through both devices, {mode:?}: {:?}", steer.counters());
+            assert!(
+                refused(),
+                "the host's kernel answers through both devices, {mode:?}: {:?}",
+                steer.counters()
+            );
             assert!(steer.counter(Counter::JoinedToHost).unwrap() >= 2);
             assert!(steer.counter(Counter::JoinedToFabric).unwrap() >= 2);
 

@@ -79,6 +79,8 @@ pub struct Tables {
     services: Services,
     holds: Arc<HoldCounters>,
     grace: Arc<Grace>,
+    /// The agent's interface is there, and the agent is not.
+    agent_lost: bool,
     worker_stats: Vec<Arc<WorkerStats>>,
     stats: Stats,
 }
@@ -120,6 +122,7 @@ impl Tables {
             services: Services::default(),
             holds: Arc::new(HoldCounters::default()),
             grace: Arc::new(Grace::new(workers)),
+            agent_lost: false,
             stats: Stats::new(worker_stats.clone()),
             worker_stats,
         })

@@ -54,7 +54,10 @@ impl Tables {
     /// Takes note of a new interface of the table.
     pub(super) fn enter_role(&mut self, id: VifId, kind: VifKind) {
         match kind {
-            VifKind::Agent if self.work.roles.agent == VifId::NONE => self.work.roles.agent = id,
+            VifKind::Agent if self.work.roles.agent == VifId::NONE => {
+                self.work.roles.agent = id;
+                self.agent_lost = false;
+            }
             VifKind::Host => self.work.roles.host = id,
             VifKind::Physical => {
                 let fabric = &mut self.work.roles.fabric;
@@ -106,10 +109,24 @@ impl Tables {
         }
     }
 
-    /// Host and fabric are connected as long as there is no agent's interface (forwarding.md 1.7).
+    /// The program of the agent has gone and left its interface behind, or it is there again. Says whether that is
+    /// news; it is to be published then. Everything else stays, so that pods go on (forwarding.md 1.7). Nothing
+    /// happens in test mode, as in the original.
+    pub fn set_agent_lost(&mut self, lost: bool) -> bool {
+        let news = self.agent_lost != lost && !self.mock;
+        if news {
+            self.agent_lost = lost;
+            self.update_cross_connect();
+            self.changed();
+        }
+        news
+    }
+
+    /// Host and fabric are connected as long as there is no agent (forwarding.md 1.7).
     fn update_cross_connect(&mut self) {
         let roles = self.work.roles;
-        let connect = roles.host != VifId::NONE && roles.agent == VifId::NONE;
+        let agent = roles.agent != VifId::NONE && !self.agent_lost;
+        let connect = roles.host != VifId::NONE && !agent;
         for id in roles.fabric.into_iter().chain([roles.host]) {
             self.set_flags(id, VifFlags::XCONNECT, connect);
         }

@@ -22,16 +22,6 @@ pub(crate) enum ConfigError {
         /// What is wrong with it.
         what: String,
     },
-    /// Something in the file is understood and yet not to be had.
-    #[error("{path}, line {line}: {what}")]
-    Unsupported {
-        /// Which file.
-        path: PathBuf,
-        /// Where, from 1 on.
-        line: usize,
-        /// What is not to be had, and what is.
-        what: &'static str,
-    },
 }
 
 impl ConfigError {

@@ -50,6 +50,22 @@ pub(crate) struct Fabric {
     pub(crate) backend: Backend,
 }
 
+impl Fabric {
+    /// Whether the host mode goes with the rest.
+    const fn check_host(&self) -> Result<(), &'static str> {
+        match (self.host, &self.device, self.backend) {
+            (HostMode::Vhost0, None, _) => {
+                Err("host = \"vhost0\" needs the name of the fabric device: the host is connected before an \
+                     agent names it; set `device` in [fabric]")
+            }
+            (HostMode::Vhost0, _, Backend::Packet) => {
+                Err("host = \"vhost0\" needs AF_XDP; use another backend, or host = \"nic\"")
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
 /// Who owns the address of the host.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -203,13 +219,11 @@ impl Config {
     /// [`ConfigError`].
     pub(crate) fn parse(path: &Path, text: &str) -> Result<Self, ConfigError> {
         let config: Self = toml::from_str(text).map_err(|error| ConfigError::parse(path, text, &error))?;
-        if config.fabric.host == HostMode::Vhost0 {
-            return Err(ConfigError::Unsupported {
-                path: path.to_owned(),
-                line: error::line_of(text, "host"),
-                what: "host = \"vhost0\" is not supported yet; use host = \"nic\"",
-            });
-        }
+        config.fabric.check_host().map_err(|what| ConfigError::Parse {
+            path: path.to_owned(),
+            line: error::line_of(text, "host"),
+            what: what.to_owned(),
+        })?;
         // Entries and overflow entries have one bound together.
         config.tables.limits().check().map_err(|error| ConfigError::Parse {
             path: path.to_owned(),
@@ -312,12 +326,13 @@ mod tests {
     }
 
     #[test]
-    fn the_other_host_mode_is_refused_for_now() {
-        let refusal = refusal("[fabric]\n# host\nhost = \"vhost0\"\n");
-        assert_eq!(
-            refusal,
-            "/etc/v.toml, line 3: host = \"vhost0\" is not supported yet; use host = \"nic\""
-        );
+    fn the_address_of_the_host_on_vhost0_needs_a_device_and_xdp() {
+        let config = parse("[fabric]\nhost = \"vhost0\"\ndevice = \"eth0\"\n").unwrap();
+        assert_eq!(config.fabric.host, HostMode::Vhost0);
+        let without = refusal("[fabric]\n# host\nhost = \"vhost0\"\n");
+        assert!(without.starts_with("/etc/v.toml, line 3: ") && without.contains("`device`"), "{without}");
+        let packet = refusal("[fabric]\ndevice = \"eth0\"\nbackend = \"packet\"\nhost = \"vhost0\"\n");
+        assert!(packet.starts_with("/etc/v.toml, line 4: ") && packet.contains("AF_XDP"), "{packet}");
     }
 
     #[test]

@@ -9,7 +9,8 @@ use vr_types::Mac;
 
 use super::Factory;
 use super::error::OpenError;
-use crate::config::Backend;
+use super::host::VHOST0;
+use crate::config::{Backend, HostMode};
 
 /// Bytes of an Ethernet header, which the MTU of an interface includes.
 const ETHERNET: u32 = 14;
@@ -24,11 +25,34 @@ pub(super) struct FabricDevice {
 }
 
 impl Factory {
+    /// What can be there before any agent comes: `vhost0`, for which agents wait, and if the address of the host is on
+    /// it, its way to the fabric device and back.
+    ///
+    /// # Errors
+    /// When the device is not there, or something that the system refuses.
+    pub(crate) fn prepare(&mut self) -> Result<(), OpenError> {
+        let Some(device) = self.fabric.device.clone().filter(|_| !self.mock) else { return Ok(()) };
+        let device = device.as_str();
+        self.take_note_of(device)?;
+        self.make_pair(VHOST0)?;
+        if self.fabric.host == HostMode::Vhost0 {
+            netdev::set_up(device, true)?;
+            let steer = self.attach(device)?;
+            self.fabrics.add(None, device, steer);
+        }
+        Ok(())
+    }
+
+    fn take_note_of(&mut self, device: &str) -> Result<FabricDevice, OpenError> {
+        let found = FabricDevice { mac: netdev::mac(device)?, mtu: netdev::mtu(device)? };
+        self.fabric_device = Some(found);
+        Ok(found)
+    }
+
     pub(super) fn open_fabric(&mut self, vif: &Vif) -> Result<Opened, OpenError> {
         let configured = self.fabric.device.as_ref().map(|device| device.as_str().to_owned());
         let device = configured.unwrap_or_else(|| vif.details.name.clone());
-        let (mac, mtu) = (netdev::mac(&device)?, netdev::mtu(&device)?);
-        self.fabric_device = Some(FabricDevice { mac, mtu });
+        let mtu = self.take_note_of(&device)?.mtu;
         let queues = match self.fabric.backend {
             Backend::Packet => open_packet(&device)?,
             Backend::Auto | Backend::Ring => self.open_steered(vif, &device, XskBackend::Ring)?,
@@ -37,20 +61,33 @@ impl Factory {
         Ok(Opened { queues, mtu: Some(mtu + ETHERNET) })
     }
 
-    /// One `AF_XDP` socket for each receive queue. What resolves addresses goes to the kernel, and a copy comes by
-    /// another socket, for the agent.
+    /// Attaches the steering program, in place of one that is there.
+    fn attach(&self, device: &str) -> Result<Steer, OpenError> {
+        let pair = match self.fabric.host {
+            HostMode::Nic => None,
+            HostMode::Vhost0 => Some(self.make_pair(VHOST0)?),
+        };
+        let options = SteerOptions { instance: self.instance.clone(), pair, ..SteerOptions::default() };
+        Ok(Steer::attach(device, &options)?)
+    }
+
+    /// One `AF_XDP` socket for each receive queue.
     fn open_steered(
         &mut self,
         vif: &Vif,
         device: &str,
         backend: XskBackend,
     ) -> Result<Vec<Queue>, OpenError> {
-        let options = SteerOptions { instance: self.instance.clone(), ..SteerOptions::default() };
-        let mut steer = Steer::attach(device, &options)?;
+        let mut steer = self.attach(device)?;
         match self.open_queues(device, backend, &mut steer) {
             Ok(queues) => {
-                self.fabrics.add(vif.id, device, steer);
+                self.fabrics.add(Some(vif.id), device, steer);
                 Ok(queues)
+            }
+            // Without the programs the host would be cut off.
+            Err(error) if steer.is_joined() => {
+                self.fabrics.add(None, device, steer);
+                Err(error)
             }
             Err(error) => {
                 // Nobody would serve what it steers.
@@ -85,15 +122,8 @@ impl Factory {
             let detail = port.report().to_string();
             queues.push(Queue { detail, ..Queue::new(port) });
         }
-        let neighbours = PacketConfig {
-            promiscuous: false,
-            filter: PacketFilter::Neighbours,
-            buffer: 256 << 10,
-            ..PacketConfig::new(device)
-        };
-        for port in PacketPort::open(&neighbours)? {
-            let detail = "copies of ARP and neighbour discovery".to_owned();
-            queues.push(Queue { sends: false, detail, ..Queue::new(Box::new(port)) });
+        if self.fabric.host == HostMode::Nic {
+            queues.extend(open_neighbours(device)?);
         }
         Ok(queues)
     }
@@ -104,6 +134,19 @@ impl Factory {
         let share = (self.buffers / 4 / per_worker).clamp(*RINGS.start(), *RINGS.end());
         1 << share.ilog2()
     }
+}
+
+/// What resolves addresses goes to the kernel, and a copy comes by a socket of its own, for the agent.
+fn open_neighbours(device: &str) -> Result<Vec<Queue>, OpenError> {
+    let config = PacketConfig {
+        promiscuous: false,
+        filter: PacketFilter::Neighbours,
+        buffer: 256 << 10,
+        ..PacketConfig::new(device)
+    };
+    let detail = "copies of ARP and neighbour discovery".to_owned();
+    let queue = |port| Queue { sends: false, detail: detail.clone(), ..Queue::new(Box::new(port)) };
+    Ok(PacketPort::open(&config)?.into_iter().map(queue).collect())
 }
 
 /// Tunnels and what resolves addresses, as copies. The kernel handles the same packets: it has nobody who listens on

@@ -18,15 +18,23 @@ pub(crate) struct Fabrics(Arc<Mutex<State>>);
 #[derive(Default)]
 struct State {
     fabrics: Vec<Fabric>,
-    /// The address that the agent has named for the host.
-    host: Option<(VifId, IpAddr)>,
+    host: Option<Host>,
 }
 
 struct Fabric {
-    vif: VifId,
+    /// The interface; none while there is only the way between `vhost0` and the device.
+    vif: Option<VifId>,
     device: String,
     steer: Steer,
     endpoints: BTreeSet<IpAddr>,
+}
+
+/// The interface of the host.
+struct Host {
+    vif: VifId,
+    device: String,
+    /// The address that the agent has named for it.
+    address: Option<IpAddr>,
 }
 
 impl Fabrics {
@@ -34,9 +42,11 @@ impl Fabrics {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A device whose queues are served from now on.
-    pub(super) fn add(&self, vif: VifId, device: &str, steer: Steer) {
+    /// A device whose queues are served from now on, or one that is only joined with `vhost0`. It takes the place of
+    /// what was known of the device.
+    pub(super) fn add(&self, vif: Option<VifId>, device: &str, steer: Steer) {
         let mut state = self.lock();
+        state.fabrics.retain(|fabric| fabric.device != device);
         // A predecessor's endpoints are taken over, or given up, like those that were set here.
         let endpoints =
             steer.endpoints().unwrap_or_default().into_iter().map(|(address, _)| address).collect();
@@ -44,20 +54,25 @@ impl Fabrics {
         state.refresh();
     }
 
-    /// The agent's word for the host's address; it may be on another device than the fabric's.
-    pub(super) fn set_host(&self, vif: VifId, address: Ipv4Addr) {
+    /// The interface of the host is served from now on. The agent's word for its address may be on another device
+    /// than the fabric's.
+    pub(super) fn set_host(&self, vif: VifId, device: &str, address: Ipv4Addr) {
         let mut state = self.lock();
-        state.host = Some((vif, IpAddr::V4(address))).filter(|_| !address.is_unspecified());
+        let address = Some(IpAddr::V4(address)).filter(|address| !address.is_unspecified());
+        state.host = Some(Host { vif, device: device.to_owned(), address });
         state.refresh();
     }
 
-    /// The interface is gone. The program stays, pinned, and drops what it would have steered.
+    /// The interface is gone. The programs stay, pinned: tunnel packets are dropped, and the kernel joins what has to
+    /// be joined.
     pub(super) fn remove(&self, vif: VifId) {
         let mut state = self.lock();
-        state.fabrics.retain(|fabric| fabric.vif != vif);
-        if state.host.is_some_and(|(host, _)| host == vif) {
-            state.host = None;
+        state.host.take_if(|host| host.vif == vif);
+        for fabric in &mut state.fabrics {
+            fabric.vif.take_if(|own| *own == vif);
         }
+        state.fabrics.retain(|fabric| fabric.vif.is_some() || fabric.steer.is_joined());
+        state.stop_unserved();
     }
 
     /// Follows the addresses of the devices.
@@ -67,7 +82,9 @@ impl Fabrics {
 
     /// Tells the kernel's side when a worker last showed that it lives, nanoseconds of `CLOCK_MONOTONIC`.
     pub(crate) fn beat(&self, last: u64) {
-        self.lock().fabrics.iter().for_each(|fabric| fabric.steer.heartbeat().beat(last));
+        let state = self.lock();
+        let served = state.fabrics.iter().filter(|fabric| state.serves(fabric));
+        served.for_each(|fabric| fabric.steer.heartbeat().beat(last));
     }
 
     /// What the steering programs report.
@@ -77,11 +94,27 @@ impl Fabrics {
 }
 
 impl State {
+    /// Whether packets of the device may come to us: with the address of the host on `vhost0` only when both are
+    /// served, for what we take from one we have to give to the other.
+    const fn serves(&self, fabric: &Fabric) -> bool {
+        fabric.vif.is_some() && (self.host.is_some() || !fabric.steer.is_joined())
+    }
+
+    /// What is not served any more is joined at once, not when its heartbeat is old.
+    fn stop_unserved(&self) {
+        let unserved = self.fabrics.iter().filter(|fabric| !self.serves(fabric));
+        unserved.for_each(|fabric| fabric.steer.heartbeat().stop());
+    }
+
     fn refresh(&mut self) {
-        let host = self.host.map(|(_, address)| address);
         for fabric in &mut self.fabrics {
             let mut wanted = endpoints::of_device(&fabric.device);
-            wanted.extend(host);
+            if let Some(host) = &self.host {
+                wanted.extend(host.address);
+                if fabric.steer.is_joined() {
+                    wanted.extend(endpoints::of_device(&host.device));
+                }
+            }
             fabric.steer_to(wanted);
         }
     }

@@ -8,12 +8,19 @@ use super::error::OpenError;
 use super::pods::Pods;
 use super::single;
 
-/// Opens a device that is there. Checksum and segmentation state goes along in both directions.
+/// Opens a device that is there, and keeps the kernel from handling what it receives.
 pub(super) fn open(vif: VifId, device: &str, pods: &mut Pods) -> Result<Opened, OpenError> {
+    let opened = open_shared(device)?;
+    pods.guard(vif, device)?;
+    Ok(opened)
+}
+
+/// The same for a device with a program of another kind. Checksum and segmentation state goes along in both
+/// directions.
+pub(super) fn open_shared(device: &str) -> Result<Opened, OpenError> {
     // The kernel's own router solicitations would go to the pod.
     netdev::set_ipv6_autoconfiguration(device, false)?;
     netdev::set_up(device, true)?;
     let ports = PacketPort::open(&PacketConfig::new(device))?;
-    pods.guard(vif, device)?;
     Ok(ports.into_iter().next().map_or_else(Opened::default, |port| single(Queue::new(Box::new(port)))))
 }

@@ -6,7 +6,10 @@ use vr_tables::vif::Vif;
 
 use super::error::OpenError;
 use super::{Factory, guest, single};
+use crate::config::HostMode;
 
+/// The host's interface in every agent's configuration.
+pub(super) const VHOST0: &str = "vhost0";
 /// Longest name of a network device, without its NUL.
 const LONGEST_NAME: usize = 15;
 /// End of the name of the dataplane's end of the `vhost0` pair.
@@ -17,26 +20,47 @@ impl Factory {
     /// interface is removed, with all addresses and routes that the administrator has given it.
     pub(super) fn open_vhost0(&mut self, vif: &Vif) -> Result<Opened, OpenError> {
         let name = &vif.details.name;
+        let mut opened = match self.fabric.host {
+            HostMode::Nic => guest::open(vif.id, &self.make_pair(name)?, &mut self.pods)?,
+            HostMode::Vhost0 if name != VHOST0 => return Err(OpenError::HostName(name.clone())),
+            HostMode::Vhost0 => guest::open_shared(&self.make_pair(name)?)?,
+        };
+        for queue in &mut opened.queues {
+            queue.kernel_mac = Some(netdev::mac(name)?);
+            queue.detail = format!("veth pair {name}, {}", our_end(name));
+        }
+        self.fabrics.set_host(vif.id, name, vif.ip);
+        Ok(opened)
+    }
+
+    /// Makes the pair `name` unless it is there, with address and MTU of the fabric device, and takes it up. Returns
+    /// the name of our end.
+    pub(super) fn make_pair(&self, name: &str) -> Result<String, OpenError> {
         let ours = our_end(name);
-        if netdev::index(name).is_err() {
+        if netdev::index(name).is_ok() {
+            if netdev::index(&ours).is_err() {
+                return Err(OpenError::ForeignHost(name.to_owned(), ours));
+            }
+        } else {
             netdev::create_veth(name, &ours, 1)?;
-            ignore_foreign_arp(name);
+            if self.fabric.host == HostMode::Nic {
+                ignore_foreign_arp(name);
+            }
         }
         // The agent sends the virtual router's address for it, which is not the host's.
         if let Some(fabric) = &self.fabric_device {
-            netdev::set_mac(name, fabric.mac)?;
+            // Setting it again would make the kernel forget its neighbours.
+            if netdev::mac(name)? != fabric.mac {
+                netdev::set_mac(name, fabric.mac)?;
+            }
             for end in [name, &ours] {
                 netdev::set_mtu(end, fabric.mtu)?;
             }
         }
-        netdev::set_up(name, true)?;
-        let mut opened = guest::open(vif.id, &ours, &mut self.pods)?;
-        for queue in &mut opened.queues {
-            queue.kernel_mac = Some(netdev::mac(name)?);
-            queue.detail = format!("veth pair {name}, {ours}");
+        for end in [name, &ours] {
+            netdev::set_up(end, true)?;
         }
-        self.fabrics.set_host(vif.id, vif.ip);
-        Ok(opened)
+        Ok(ours)
     }
 }
 

@@ -1,5 +1,6 @@
 //! How interfaces get their ports: by type, transport and what device there is (control.md 4.3).
 
+mod agent;
 mod endpoints;
 mod error;
 mod fabric;
@@ -23,6 +24,7 @@ use crate::config::{Config, Fabric};
 
 pub(crate) use fabrics::Fabrics;
 
+use agent::AgentWatch;
 use error::OpenError;
 use fabric::FabricDevice;
 use vhost_user::Machines;
@@ -43,7 +45,8 @@ pub(crate) struct Factory {
     machines: Machines,
     /// Test mode.
     mock: bool,
-    /// The fabric device that was opened last.
+    agent: Option<AgentWatch>,
+    /// The fabric device that was looked at last.
     fabric_device: Option<FabricDevice>,
     workers: u32,
 }
@@ -61,6 +64,7 @@ impl Factory {
             pods: pods::Pods::new(config.instance.as_str()),
             machines: Machines::new(config.vhost_user.role.into(), config.mock, workers),
             mock: config.mock,
+            agent: None,
             fabric_device: None,
             workers,
         }
@@ -81,7 +85,13 @@ impl Factory {
         guest::open(vif.id, name, &mut self.pods)
     }
 
-    fn open_agent(&self) -> Result<Opened, OpenError> {
+    /// Whether the agent has added its interface and is no longer there.
+    pub(crate) fn is_agent_lost(&mut self) -> bool {
+        self.agent.as_mut().is_some_and(AgentWatch::is_lost)
+    }
+
+    fn open_agent(&mut self, vif: VifId) -> Result<Opened, OpenError> {
+        self.agent = Some(AgentWatch::new(vif, &self.directory));
         Ok(single(Queue::new(Box::new(Pkt0Port::open(&self.directory)?))))
     }
 }
@@ -94,7 +104,7 @@ impl PortFactory for Factory {
             _ if self.mock => self.open_mock(vif),
             VifKind::Physical => self.open_fabric(vif),
             VifKind::Host => self.open_vhost0(vif),
-            VifKind::Agent => self.open_agent(),
+            VifKind::Agent => self.open_agent(vif.id),
             VifKind::Gateway | VifKind::XenLinkLocal => host::open_tap(&vif.details.name),
             VifKind::Virtual => self.open_guest(vif),
         };
@@ -112,6 +122,7 @@ impl PortFactory for Factory {
     fn closed(&mut self, vif: VifId) {
         self.fabrics.remove(vif);
         self.pods.park(vif);
+        self.agent.take_if(|agent| agent.is_of(vif));
         tracing::info!(%vif, "port closed");
     }
 }
