@@ -46,7 +46,7 @@ pub struct Options {
     pub close_flow_on_rst: bool,
     /// Log level, 1 to 8.
     pub log_level: u32,
-    /// Log types that are on.
+    /// Log types that are on, each at its place of the original's list.
     pub log_types: Vec<i32>,
 }
 
@@ -74,7 +74,44 @@ impl Default for Options {
             packet_dump: 0,
             close_flow_on_rst: false,
             log_level: 7,
-            log_types: Vec::new(),
+            log_types: original_log_types(),
         }
+    }
+}
+
+/// The 48 places for log types that the original shows: its own four are on, behind those of its libraries
+/// (agent-startup-trace.txt).
+fn original_log_types() -> Vec<i32> {
+    let mut types = vec![0; 48];
+    types[FIRST_LOG_TYPE..][..LOG_TYPES.len()].copy_from_slice(&LOG_TYPES);
+    types
+}
+
+const LOG_TYPES: [i32; 4] = [1, 2, 4, 8];
+const FIRST_LOG_TYPE: usize = 24;
+
+impl Options {
+    /// Switches a log type on or off; one that does not exist is ignored.
+    pub(crate) fn set_log_type(&mut self, kind: i32, is_on: bool) {
+        let place = LOG_TYPES.iter().position(|known| *known == kind).map(|number| FIRST_LOG_TYPE + number);
+        if let Some(place) = place.and_then(|place| self.log_types.get_mut(place)) {
+            *place = if is_on { kind } else { 0 };
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Options;
+
+    #[test]
+    fn only_log_types_that_exist_are_switched() {
+        let mut options = Options::default();
+        options.set_log_type(4, false);
+        options.set_log_type(0, true);
+        options.set_log_type(7, true);
+        assert_eq!((options.log_types.len(), options.log_types[24..28].to_vec()), (48, vec![1, 2, 0, 8]));
+        options.set_log_type(4, true);
+        assert_eq!(options, Options::default());
     }
 }

@@ -10,6 +10,7 @@ mod properties;
 mod spec;
 mod support;
 mod trace;
+mod trace_file;
 mod vectors;
 
 /// A fuzz target, whose own package wants another compiler.

@@ -1,102 +1,11 @@
 //! The exchange of a real agent with the original (docs/spec/agent-startup.md): each netlink message,
 //! written from its decoded form, has the recorded lengths.
 
-use std::str::FromStr;
+use sandesh::netlink::{FrameReader, HEADER_LEN, ReplyWriter, write_request};
+use sandesh::{Compat, Message, Record, decode};
 
-use sandesh::netlink::{FrameReader, HEADER_LEN, Header, ReplyWriter, write_request};
-use sandesh::{Compat, Kind, Message, Record, ValueMut, decode};
-
-use crate::support::{decoded, hex, read};
-
-/// The trace has `DIR` instead of the socket directory, and other words in the build information.
-const DIRECTORY: &str = "/nineteen/bytes/dir";
-
-struct Line<'a> {
-    is_request: bool,
-    length: usize,
-    attribute_len: usize,
-    header: Header,
-    messages: &'a str,
-}
-
-impl<'a> Line<'a> {
-    fn parse(line: &'a str) -> Self {
-        let mut words = line.splitn(11, ' ');
-        let direction = words.nth(2).unwrap();
-        let mut field = |name: &str| words.next().unwrap().strip_prefix(name).unwrap();
-        let length = field("len=").parse().unwrap();
-        let message_type = u16::from_str_radix(field("type=0x"), 16).unwrap();
-        let flags = u16::from_str_radix(field("flags=0x"), 16).unwrap();
-        let seq = field("seq=").parse().unwrap();
-        let pid = field("pid=").parse().unwrap();
-        let genl = hex(field("genl=")).try_into().unwrap();
-        let attribute_len = field("nla=").strip_suffix("/1").unwrap().parse().unwrap();
-        let header = Header { message_type, flags, seq, pid, genl };
-        let messages = words.next().unwrap();
-        Self { is_request: direction == "REQ", length, attribute_len, header, messages }
-    }
-
-    fn messages(&self) -> Vec<Message> {
-        let mut rest = self.messages;
-        let mut messages = Vec::new();
-        while !rest.is_empty() {
-            let (message, after) = parse_message(rest);
-            messages.push(message);
-            rest = after.trim_start();
-        }
-        messages
-    }
-}
-
-/// Reads `name{field=value field=value ...}`; returns the message and what follows it.
-fn parse_message(text: &str) -> (Message, &str) {
-    let (name, mut rest) = text.split_once('{').unwrap();
-    let mut message = Message::new(Kind::from_name(name.as_bytes()).unwrap());
-    let names: Vec<&str> =
-        rest.split([' ', '{']).filter_map(|word| word.split_once('=')).map(|(name, _)| name).collect();
-    let fields: Vec<&str> =
-        message.as_record().kind().fields().iter().copied().filter(|field| names.contains(field)).collect();
-    for (index, field) in fields.iter().enumerate() {
-        let (_, value) = rest.split_once(&format!("{field}=")).unwrap();
-        // Text may have spaces and braces in it.
-        let end = match fields.get(index + 1) {
-            Some(next) => value.find(&format!(" {next}=")).unwrap(),
-            None => value.find('}').unwrap(),
-        };
-        assign(message.as_record_mut().get_mut(field).unwrap(), &value[..end]);
-        rest = &value[end..];
-    }
-    (message, &rest[1..])
-}
-
-fn assign(value: ValueMut<'_>, text: &str) {
-    let elements = || text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap();
-    match value {
-        ValueMut::Text(value) => *value = text.replace("DIR", DIRECTORY),
-        ValueMut::Byte(value) => *value = number(text),
-        ValueMut::I16(value) => *value = number(text),
-        ValueMut::U16(value) => *value = number(text),
-        ValueMut::I32(value) => *value = number(text),
-        ValueMut::U32(value) => *value = number(text),
-        ValueMut::I64(value) => *value = number(text),
-        ValueMut::U64(value) => *value = number(text),
-        ValueMut::Bytes(value) => *value = hex(elements()),
-        ValueMut::I16s(value) => *value = numbers(elements()),
-        ValueMut::U16s(value) => *value = numbers(elements()),
-        ValueMut::I32s(value) => *value = numbers(elements()),
-        ValueMut::U32s(value) => *value = numbers(elements()),
-        ValueMut::I64s(value) => *value = numbers(elements()),
-        ValueMut::U64s(value) => *value = numbers(elements()),
-    }
-}
-
-fn number<T: FromStr>(text: &str) -> T {
-    text.parse().unwrap_or_else(|_| panic!("{text} is no number of this type"))
-}
-
-fn numbers<T: FromStr>(text: &str) -> Vec<T> {
-    text.split(", ").filter(|element| !element.is_empty()).map(number).collect()
-}
+use crate::support::{decoded, read};
+use crate::trace_file::{Line, lines};
 
 /// The netlink message of `line` as our writers make it.
 fn rebuild(line: &Line<'_>, messages: &[Message]) -> Vec<u8> {
@@ -118,14 +27,15 @@ fn rebuild(line: &Line<'_>, messages: &[Message]) -> Vec<u8> {
 #[test]
 fn the_agents_start() {
     let trace = read("docs/spec/agent-startup-trace.txt");
-    let lines: Vec<Line> = trace.lines().map(Line::parse).collect();
+    let lines = lines(&trace);
     assert_eq!(lines.iter().filter(|line| line.is_request).count(), 51);
     for line in &lines {
+        assert!((1..=3).contains(&line.connection), "{}", line.text);
         let messages = line.messages();
         let built = rebuild(line, &messages);
-        assert_eq!(built.len(), line.length, "{}", line.messages);
+        assert_eq!(built.len(), line.length, "{}", line.text);
         let attribute_len = u16::from_ne_bytes([built[20], built[21]]);
-        assert_eq!(usize::from(attribute_len), line.attribute_len, "{}", line.messages);
+        assert_eq!(usize::from(attribute_len), line.attribute_len, "{}", line.text);
 
         let mut frames = FrameReader::new();
         frames.read_from(&mut built.as_slice()).unwrap();
@@ -139,7 +49,7 @@ fn the_agents_start() {
 #[test]
 fn bulk_requests() {
     let trace = read("docs/spec/agent-startup-trace.txt");
-    let lines: Vec<Line> = trace.lines().map(Line::parse).collect();
+    let lines = lines(&trace);
     let bulk: Vec<&Line> = lines.iter().filter(|line| line.is_request && line.messages().len() > 1).collect();
     assert_eq!(bulk.len(), 6);
     for request in bulk {

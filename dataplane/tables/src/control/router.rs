@@ -63,10 +63,9 @@ impl OptionsChange {
         set(&mut to.packet_dump, self.packet_dump);
         to.priority_tagging = self.priority_tagging.unwrap_or(to.priority_tagging);
         to.log_level = self.log_level.unwrap_or(to.log_level);
-        to.log_types.retain(|kind| !self.log_types_off.contains(kind));
-        for kind in &self.log_types_on {
-            if !to.log_types.contains(kind) {
-                to.log_types.push(*kind);
+        for (kinds, is_on) in [(&self.log_types_on, true), (&self.log_types_off, false)] {
+            for kind in kinds {
+                to.set_log_type(*kind, is_on);
             }
         }
     }
