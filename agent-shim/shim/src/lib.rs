@@ -9,11 +9,13 @@ mod about;
 mod client;
 mod convert;
 pub mod handlers;
+mod machine;
 mod recorder;
 mod responder;
 mod server;
 
 pub use about::About;
+pub use machine::{Machine, MachinePort, MachineSource};
 pub use recorder::Recorder;
 pub use responder::Responder;
 pub use server::{Polled, Server, ServerError};

@@ -2,8 +2,8 @@ use sandesh::netlink::{Frame, ReplyWriter};
 use sandesh::{Compat, decode};
 use vr_tables::control::{Datapath, Tables};
 
-use crate::About;
 use crate::handlers::{self, Context, info::InfoTexts};
+use crate::{About, MachineSource};
 
 /// Code of the response to what cannot be decoded (control.md 1.4).
 const UNDECODABLE: i32 = -1;
@@ -11,6 +11,7 @@ const UNDECODABLE: i32 = -1;
 /// Answers requests. One serves all clients.
 pub struct Responder {
     about: About,
+    machine: Option<MachineSource>,
     texts: InfoTexts,
 }
 
@@ -18,7 +19,12 @@ impl Responder {
     /// A responder of a daemon that tells this about itself.
     #[must_use]
     pub fn new(about: About) -> Self {
-        Self { about, texts: InfoTexts::default() }
+        Self { about, machine: None, texts: InfoTexts::default() }
+    }
+
+    /// Tells clients what `source` tells about workers and ports.
+    pub fn set_machine(&mut self, source: MachineSource) {
+        self.machine = Some(source);
     }
 
     /// Executes the messages of one frame and appends the replies to `out`: exactly one response for each
@@ -36,7 +42,8 @@ impl Responder {
         let messages: Vec<_> = decoder.by_ref().collect();
         *compat = decoder.compat();
         let mut replies = ReplyWriter::new(&frame.header, *compat, out);
-        let mut context = Context { tables, datapath, about: &self.about, texts: &mut self.texts };
+        let (about, machine) = (&self.about, self.machine.as_ref());
+        let mut context = Context { tables, datapath, about, machine, texts: &mut self.texts };
         for message in messages {
             match message {
                 Ok(message) => handlers::handle(&message, &mut context, &mut replies),

@@ -11,7 +11,7 @@ use sandesh::Compat;
 use vr_tables::control::{Datapath, Tables};
 
 use crate::client::Client;
-use crate::{About, Recorder, Responder};
+use crate::{About, MachineSource, Recorder, Responder};
 
 /// Name of the socket in its directory (control.md 3.1).
 const SOCKET: &str = "dpdk_netlink";
@@ -126,6 +126,13 @@ impl Server {
     #[must_use]
     pub fn with_patience(mut self, patience: Duration) -> Self {
         self.patience = patience;
+        self
+    }
+
+    /// Tells clients what `source` tells about workers and ports.
+    #[must_use]
+    pub fn with_machine(mut self, source: MachineSource) -> Self {
+        self.responder.set_machine(source);
         self
     }
 

@@ -3,12 +3,10 @@
 use std::collections::BTreeMap;
 
 use sandesh::SandeshOp;
-use sandesh::constants::info_msg;
 use sandesh::messages::InfoReq;
 use sandesh::netlink::ReplyWriter;
 
-use super::{Context, is_this_router, unsupported};
-use crate::About;
+use super::{Context, info_text, is_this_router, unsupported};
 
 /// Bytes of text in one piece; two pieces do not fit into one part.
 const PIECE: usize = 3000;
@@ -39,7 +37,8 @@ pub(super) fn handle(request: &InfoReq, context: &mut Context<'_>, replies: &mut
         return unsupported(replies);
     }
     let (id, number) = if request.vdu_marker < 0 {
-        match text(request.vdu_msginfo, context.about) {
+        let machine = context.machine.map(|machine| machine()).unwrap_or_default();
+        match info_text::text(request.vdu_msginfo, context.about, &machine, context.tables) {
             Some(text) => (context.texts.keep(text), 0),
             None => return replies.response(0),
         }
@@ -72,14 +71,4 @@ pub(super) fn handle(request: &InfoReq, context: &mut Context<'_>, replies: &mut
 
 fn pieces(text: &str) -> impl Iterator<Item = &[u8]> {
     text.as_bytes().chunks(PIECE)
-}
-
-/// The text about a topic, if there is one.
-fn text(topic: i16, about: &About) -> Option<String> {
-    match topic {
-        info_msg::INFO_VER | info_msg::INFO_VER_DPDK => {
-            Some(format!("vRouter version: {}\n", about.build_info()))
-        }
-        _ => None,
-    }
 }

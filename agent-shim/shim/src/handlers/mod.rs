@@ -4,6 +4,7 @@ mod bridge;
 mod drop_stats;
 mod flow;
 pub(crate) mod info;
+mod info_text;
 mod label;
 mod mirror;
 mod nexthop;
@@ -22,7 +23,7 @@ use sandesh::messages::Message;
 use sandesh::netlink::ReplyWriter;
 use vr_tables::control::{CommandError, Datapath, Tables};
 
-use crate::About;
+use crate::{About, MachineSource};
 use info::InfoTexts;
 
 /// What handlers work on.
@@ -30,6 +31,7 @@ pub(crate) struct Context<'a> {
     pub(crate) tables: &'a mut Tables,
     pub(crate) datapath: &'a mut dyn Datapath,
     pub(crate) about: &'a About,
+    pub(crate) machine: Option<&'a MachineSource>,
     pub(crate) texts: &'a mut InfoTexts,
 }
 

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use sandesh::netlink::{FrameReader, Header, write_request};
 use sandesh::{Compat, Message, Record, decode};
-use vr_shim::{About, Recorder, Server};
+use vr_shim::{About, Machine, MachinePort, Recorder, Server};
 use vr_tables::control::{AttachError, Datapath, Tables, TablesConfig};
 use vr_tables::options::Options;
 use vr_tables::vif::Vif;
@@ -30,6 +30,18 @@ impl Datapath for NoPorts {
     fn flow_changed(&mut self, _: FlowIndex) {}
 
     fn settle(&mut self) {}
+}
+
+/// Ports on two workers, as those of the samples.
+fn machine() -> Machine {
+    let port = |vif, name: &str, worker| {
+        let name = name.to_owned();
+        MachinePort { vif, name, worker, ..MachinePort::default() }
+    };
+    let of_all =
+        |worker| [(0, "eth1"), (1, "vhost0"), (2, "unix")].map(|(vif, name)| port(vif, name, worker));
+    let ports = of_all(0).into_iter().chain([port(5, "tapperf", 0)]).chain(of_all(1)).collect();
+    Machine { workers: 2, ports }
 }
 
 /// A server that runs as long as this lives.
@@ -55,7 +67,8 @@ impl Rig {
             build_user: "peer".to_owned(),
         };
         let recorder = file.map(|file| Recorder::begin(file).unwrap());
-        let mut server = Server::bind(directory.path(), about).unwrap().with_recorder(recorder);
+        let server = Server::bind(directory.path(), about).unwrap();
+        let mut server = server.with_recorder(recorder).with_machine(Box::new(machine));
         let config = TablesConfig {
             workers: 2,
             directory: Some(directory.path().to_owned()),
