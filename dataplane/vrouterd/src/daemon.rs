@@ -17,7 +17,7 @@ use crate::housekeeping::Housekeeping;
 use crate::lock::DirectoryLock;
 use crate::ports::{Fabrics, Factory};
 use crate::signals::Signals;
-use crate::status::{Source, StatusSocket};
+use crate::status::{self, Source, StatusSocket};
 
 /// How long the control thread sleeps while nothing comes.
 const GLANCE: Duration = Duration::from_millis(200);
@@ -63,7 +63,8 @@ pub(crate) fn run(config: &Config, record: Option<&Path>) -> Result<(), Failure>
         recorder.with_context(|| format!("cannot record to `{}`; name another file", path.display()))
     });
     let server = Server::bind(&directory, About::version(env!("CARGO_PKG_VERSION")))?;
-    let mut server = server.with_recorder(recorder.transpose()?);
+    let server = server.with_recorder(recorder.transpose()?);
+    let mut server = server.with_machine(status::machine(workers.monitor()));
     tracing::info!(directory = %directory.display(), "serving");
     control_loop(&mut server, &mut tables, &mut workers, &signals)?;
     Ok(())

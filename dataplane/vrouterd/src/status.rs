@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use vr_observe::{Port, Report, SOCKET, Worker};
 use vr_runtime::{Monitor, PortEntry, WorkerFigures};
+use vr_shim::{Machine, MachinePort, MachineSource};
 
 use crate::config::Config;
 use crate::ports::Fabrics;
@@ -40,6 +41,28 @@ impl Source {
             steering: self.fabrics.report(),
         }
     }
+}
+
+/// Workers and ports for the utilities.
+pub(crate) fn machine(monitor: Monitor) -> MachineSource {
+    let port = |entry: &PortEntry| {
+        let figures = entry.counters.figures();
+        MachinePort {
+            vif: entry.vif.0,
+            name: entry.name.clone(),
+            worker: usize::from(entry.worker.0),
+            rx_packets: figures.rx_packets,
+            rx_bytes: figures.rx_bytes,
+            rx_dropped: figures.rx_dropped(),
+            tx_packets: figures.tx_packets,
+            tx_bytes: figures.tx_bytes,
+            tx_dropped: figures.tx_dropped(),
+        }
+    };
+    Box::new(move || Machine {
+        workers: monitor.workers().len(),
+        ports: monitor.ports().iter().map(port).collect(),
+    })
 }
 
 fn worker(figures: &WorkerFigures) -> Worker {
