@@ -20,8 +20,7 @@ const MOST_RECORDED: u64 = 1 << 30;
 /// client; `request`, the netlink message in hex; `reply`, the netlink messages that answer it, in hex.
 ///
 /// The file is written by a thread of its own, to which the control thread hands lines. When something is in
-/// its way (a full disk, a slow one, [a gibibyte](MOST_RECORDED)) it says so in the log and the recording ends; serving
-/// goes on.
+/// its way (a full disk, a slow one, a gibibyte) it says so in the log and the recording ends; serving goes on.
 pub struct Recorder {
     lines: Option<Sender<String>>,
     waiting: Arc<AtomicUsize>,

@@ -92,12 +92,13 @@ fn stats(queues: &[&MachinePort]) -> String {
     }
     let sum = |count: fn(&MachinePort) -> u64| queues.iter().map(|queue| count(queue)).sum::<u64>();
     let each = |count: fn(&MachinePort) -> u64| -> String {
-        queues.iter().enumerate().map(|(number, queue)| format!("[{number}]{} ", count(queue))).collect()
+        let counts = queues.iter().enumerate().map(|(number, queue)| format!("[{number}]{}", count(queue)));
+        counts.collect::<Vec<_>>().join(" ")
     };
     format!(
         "Master Info: \nRX Device Packets:{}, Bytes:{}, Errors:0, Nombufs:0\nDropped RX Packets:{}\n\
-         TX Device Packets:{}, Bytes:{}, Errors:{}\nQueue Rx: {}\n      Tx: {}\n      Rx Bytes: {}\n      \
-         Tx Bytes: {}\n      Errors:\n{}\n",
+         TX Device Packets:{}, Bytes:{}, Errors:{}\nQueue Rx: {} \n      Tx: {} \n      Rx Bytes: {} \n      \
+         Tx Bytes: {} \n      Errors:\n{}\n",
         sum(|queue| queue.rx_packets),
         sum(|queue| queue.rx_bytes),
         sum(|queue| queue.rx_dropped),
