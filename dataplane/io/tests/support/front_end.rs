@@ -4,7 +4,7 @@
 
 use std::fs::File;
 use std::io::{ErrorKind, IoSlice, Read};
-use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::fs::FileExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use nix::sys::memfd::{MFdFlags, memfd_create};
-use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
+use nix::sys::socket::{ControlMessage, MsgFlags, recv, sendmsg};
 
 pub const CSUM: u64 = 1;
 pub const GUEST_CSUM: u64 = 1 << 1;
@@ -284,9 +284,9 @@ impl FrontEnd {
         self.rings[number].call.read().unwrap_or(0)
     }
 
-    /// A descriptor of ours.
-    pub fn kick_fd(&self, number: usize) -> OwnedFd {
-        use std::os::fd::AsFd;
-        self.rings[number].kick.as_fd().try_clone_to_owned().unwrap()
+    /// Whether the back end has closed the connection.
+    pub fn is_gone(&self) -> bool {
+        let flags = MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT;
+        recv(self.stream.as_raw_fd(), &mut [0], flags) == Ok(0)
     }
 }
