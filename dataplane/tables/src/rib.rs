@@ -101,13 +101,18 @@ mod tests {
             let prefix = masked(*address, len);
             match nexthop {
                 Some(nexthop) => {
-                    rib.insert(&mut fib, *address, route(*nexthop, len));
-                    model.insert((prefix, len), route(*nexthop, len));
+                    let route = route(*nexthop, len);
+                    let replaced = rib.insert(&mut fib, *address, route);
+                    prop_assert_eq!(replaced, model.insert((prefix, len), route));
                 }
                 None => {
                     prop_assert_eq!(rib.remove(&mut fib, *address, len), model.remove(&(prefix, len)));
                 }
             }
+            prop_assert_eq!(fib.lookup(address), naive(&model, *address));
+            let covering = (0..=len).rev().find_map(|len| model.get(&(masked(*address, len), len)).copied());
+            prop_assert_eq!(rib.covering(*address, len), covering);
+            prop_assert_eq!(rib.len(), model.len());
         }
         for address in probes.into_iter().chain(ops.into_iter().map(|(address, ..)| address)) {
             prop_assert_eq!(fib.lookup(&address), naive(&model, address));

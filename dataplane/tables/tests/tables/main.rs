@@ -1,0 +1,14 @@
+//! The tables against plain models, from one thread and from several.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by a panic")]
+
+mod bridge;
+mod bridge_threads;
+mod epochs;
+mod flow_threads;
+mod flows;
+mod folding;
+mod refused_flows;
+mod refused_small;
+mod refused_ways;
+mod routes;
+mod support;
