@@ -5,7 +5,7 @@
 //! request came on; `request`, the netlink message in hex; `reply`, the netlink messages that answered it in
 //! hex, one behind the other.
 
-use std::collections::HashMap;
+use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
@@ -23,6 +23,8 @@ use crate::view::Item;
 
 /// How long an answer may take.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// Connections that are kept open; the vrouter serves 64 clients.
+const MOST_CONNECTIONS: usize = 32;
 /// Where the flags of a netlink message are, and the one that says that another one follows.
 const FLAGS: usize = 6;
 const MULTI: u8 = 2;
@@ -53,7 +55,7 @@ struct Exchange {
 /// Replays the recording to the vrouter in `directory`. The exit status is 1 if a reply differs.
 pub(crate) fn run(replay: &Replay, directory: &Path) -> Result<(), Failure> {
     let file = File::open(&replay.file).with_context(|| format!("cannot open {}", replay.file.display()))?;
-    let mut connections = HashMap::new();
+    let mut connections = Connections::default();
     let mut out = std::io::stdout();
     let begin = Instant::now();
     let (mut requests, mut different) = (0, 0);
@@ -64,12 +66,7 @@ pub(crate) fn run(replay: &Replay, directory: &Path) -> Result<(), Failure> {
             let due = Duration::try_from_secs_f64(exchange.at).unwrap_or_default();
             std::thread::sleep(due.saturating_sub(begin.elapsed()));
         }
-        let stream = match connections.remove(&exchange.connection) {
-            Some(stream) => stream,
-            None => connect(directory)?,
-        };
-        let stream = connections.entry(exchange.connection).insert_entry(stream).into_mut();
-        let reply = ask(stream, &exchange.request).with_context(place)?;
+        let reply = connections.ask(directory, &exchange).with_context(place)?;
         requests += 1;
         let differences = differences(&exchange, &reply, &replay.ignore);
         if !differences.is_empty() {
@@ -85,6 +82,28 @@ pub(crate) fn run(replay: &Replay, directory: &Path) -> Result<(), Failure> {
     }
     writeln!(out, "{requests} requests, {different} replies differ")?;
     if different > 0 { Err(Failure::Status(1)) } else { Ok(()) }
+}
+
+/// The connections that are open, the one that was used last at the end.
+#[derive(Default)]
+struct Connections(VecDeque<(u64, UnixStream)>);
+
+impl Connections {
+    /// Sends a request on its connection; returns the netlink messages that answer it.
+    fn ask(&mut self, directory: &Path, exchange: &Exchange) -> anyhow::Result<Vec<u8>> {
+        let open = self.0.iter().position(|(number, _)| *number == exchange.connection);
+        let (number, mut stream) = match open.and_then(|place| self.0.remove(place)) {
+            Some(open) => open,
+            None => (exchange.connection, connect(directory)?),
+        };
+        let reply = ask(&mut stream, &exchange.request)?;
+        self.0.push_back((number, stream));
+        if self.0.len() > MOST_CONNECTIONS {
+            // A recording does not tell when a client goes.
+            self.0.pop_front();
+        }
+        Ok(reply)
+    }
 }
 
 fn parse(line: &str) -> anyhow::Result<Exchange> {

@@ -2,6 +2,9 @@
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::os::fd::OwnedFd;
+
+use rustix::net::{AddressFamily, SocketType, netdevice, socket};
 
 /// The system's words for an errno.
 pub(crate) fn error_name(errno: i32) -> String {
@@ -90,15 +93,26 @@ pub(crate) fn bits(value: u32, names: &[(u32, &str)]) -> String {
 
 /// Index of the system's network device with this name.
 pub(crate) fn device_index(name: &str) -> Option<i32> {
-    if name.is_empty() || name.contains('/') {
-        return None;
-    }
-    std::fs::read_to_string(format!("/sys/class/net/{name}/ifindex")).ok()?.trim().parse().ok()
+    let index = netdevice::name_to_index(any_socket()?, name).ok()?;
+    i32::try_from(index).ok()
+}
+
+/// Name of the system's network device with this index.
+pub(crate) fn device_name(index: i32) -> Option<String> {
+    let index = u32::try_from(index).ok().filter(|index| *index > 0)?;
+    netdevice::index_to_name(any_socket()?, index).ok()
+}
+
+/// Devices are asked for on a socket of any kind.
+fn any_socket() -> Option<OwnedFd> {
+    socket(AddressFamily::UNIX, SocketType::DGRAM, None).ok()
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{address, error_name, mac, parse_mac, raw_inet, raw_inet6, to_raw_halves};
+    use super::{
+        address, device_index, device_name, error_name, mac, parse_mac, raw_inet, raw_inet6, to_raw_halves,
+    };
 
     #[test]
     fn addresses_travel_as_they_lie_in_memory() {
@@ -115,5 +129,12 @@ mod tests {
         assert_eq!(mac(&parse_mac("0:1b:21:BB:f9:48").unwrap()), "00:1b:21:bb:f9:48");
         assert!(parse_mac("0:1:2:3:4").is_err() && parse_mac("100:1:2:3:4:5").is_err());
         assert_eq!(error_name(2), "No such file or directory");
+    }
+
+    #[test]
+    fn devices_have_an_index_and_a_name() {
+        let index = device_index("lo").unwrap();
+        assert_eq!(device_name(index).as_deref(), Some("lo"));
+        assert_eq!((device_index("no-such-device"), device_name(-1), device_name(0)), (None, None, None));
     }
 }

@@ -72,3 +72,16 @@ fn what_is_no_recording_is_named_with_its_line() {
     assert!(done.error.contains("recording.jsonl:1: no `request`"), "{done:?}");
     assert!(replay(&rig, &place.path().join("none"), "").error.contains("cannot open"));
 }
+
+#[test]
+fn a_recording_of_many_clients_needs_few_connections() {
+    let place = tempfile::tempdir().unwrap();
+    let file = place.path().join("recording.jsonl");
+    let recorded = Rig::recording(Some(&file));
+    for _ in 0..80 {
+        recorded.ok("vxlan --dump");
+    }
+    drop(recorded);
+    let done = replay(&Rig::new(), &file, "");
+    assert_eq!(done.out, "80 requests, 0 replies differ\n", "{done:?}");
+}

@@ -145,3 +145,14 @@ fn a_vrouter_that_is_not_there_is_named() {
     let error = String::from_utf8(output.stderr).unwrap();
     assert!(error.contains("dpdk_netlink; is vrouterd running?"), "{error}");
 }
+
+#[test]
+fn a_command_ends_when_nobody_reads_any_more() {
+    let rig = Rig::new();
+    let mut command = crate::rig::vrctl();
+    command.args(["vif", "--list", "--watch", "0.02", "--sock-dir"]).arg(rig.directory());
+    let mut child = command.stdout(std::process::Stdio::piped()).spawn().unwrap();
+    drop(child.stdout.take());
+    // As a shell reports a program that the closed pipe has ended.
+    assert_eq!(child.wait().unwrap().code(), Some(141));
+}

@@ -175,7 +175,7 @@ fn print_way(out: &mut dyn Write, way: &Way, indent: &str, direction: &str) -> i
     }
     let Some(vif) = &way.vif else { return Ok(()) };
     let number = format!("vif{}/{}", vif.vifr_rid, vif.vifr_idx);
-    let device = device(vif.vifr_os_idx).unwrap_or_default();
+    let device = text::device_name(vif.vifr_os_idx).unwrap_or_default();
     writeln!(out, "{INDENT}{direction} Interface(Index, VRF, OS): {number}, {}, {device}", vif.vifr_vrf)?;
     writeln!(
         out,
@@ -184,13 +184,6 @@ fn print_way(out: &mut dyn Write, way: &Way, indent: &str, direction: &str) -> i
         vif.vifr_ipackets,
         vif.vifr_ierrors + vif.vifr_oerrors
     )
-}
-
-/// Name of the system's device with this index.
-fn device(index: i32) -> Option<String> {
-    let names = std::fs::read_dir("/sys/class/net").ok()?;
-    let mut names = names.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
-    names.find(|name| text::device_index(name) == Some(index))
 }
 
 fn kind(kind: u8) -> &'static str {
