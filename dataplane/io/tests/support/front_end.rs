@@ -10,6 +10,7 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use nix::errno::Errno;
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::socket::{ControlMessage, MsgFlags, recv, sendmsg};
@@ -284,9 +285,15 @@ impl FrontEnd {
         self.rings[number].call.read().unwrap_or(0)
     }
 
-    /// Whether the back end has closed the connection.
+    /// Whether the back end has closed the connection. Replies that were not read are lost.
     pub fn is_gone(&self) -> bool {
-        let flags = MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT;
-        recv(self.stream.as_raw_fd(), &mut [0], flags) == Ok(0)
+        let mut lost = [0; 256];
+        loop {
+            match recv(self.stream.as_raw_fd(), &mut lost, MsgFlags::MSG_DONTWAIT) {
+                Ok(0) => return true,
+                Ok(_) => {}
+                Err(error) => return error != Errno::EAGAIN,
+            }
+        }
     }
 }
