@@ -42,6 +42,22 @@ fn interfaces_come_and_go() {
 }
 
 #[test]
+fn an_interface_has_the_index_of_its_device_when_none_is_given() {
+    let rig = Rig::new();
+    // The loopback device is the first one everywhere.
+    rig.ok("vif --add lo --mac 2:0:0:0:0:1 --vrf 0 --type virtual");
+    let text = rig.ok("vif --get 1 --kernel");
+    assert!(text.contains("\nvif0/1      OS: lo\n"), "{text}");
+    let done = rig.run("vif --add no-such-device --mac 2:0:0:0:0:1 --vrf 0 --type virtual");
+    assert_eq!(
+        (done.status, done.error.as_str()),
+        (1, "vrctl: there is no device `no-such-device`; give --id\n")
+    );
+    let objects = json(&rig, "vif --get 1 --get-drop-stats");
+    assert_eq!((&objects[0]["vifr_transport"], &objects[1]["vds_discard"]), (&1.into(), &0.into()));
+}
+
+#[test]
 fn a_monitoring_interface_names_what_it_watches() {
     let rig = node();
     rig.ok("vif --add mon5 --type monitoring --vif 5 --id 4350");

@@ -46,6 +46,20 @@ fn a_recording_gives_the_same_replies_again() {
 }
 
 #[test]
+fn requests_carry_the_family_of_nodes_or_of_test_rigs() {
+    let place = tempfile::tempdir().unwrap();
+    let file = place.path().join("recording.jsonl");
+    let recorded = Rig::recording(Some(&file));
+    recorded.ok("vxlan --dump");
+    assert_eq!(recorded.run_on_node("vxlan --dump").status, 0);
+    drop(recorded);
+    let text = std::fs::read_to_string(&file).unwrap();
+    // Behind the length: the type, and the flags of a request (control.md 2.1).
+    let starts = text.lines().map(|line| line.split("\"request\": \"").nth(1).unwrap()[8..16].to_owned());
+    assert_eq!(starts.collect::<Vec<_>>(), ["00000100", "20000100"]);
+}
+
+#[test]
 fn differences_name_the_field_and_can_be_ignored() {
     let place = tempfile::tempdir().unwrap();
     let file = place.path().join("recording.jsonl");
