@@ -33,14 +33,15 @@ impl ConfigError {
     }
 }
 
-/// The line, from 1 on, in which a key stands, in a table of its own or in an inline one.
-pub(super) fn line_of(text: &str, key: &str) -> usize {
+/// The line, from 1 on, in which the first of some keys that is there stands, in a table of its own or in an inline
+/// one.
+pub(super) fn line_of(text: &str, keys: &[&str]) -> usize {
     let of_word = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
-    let sets_key = |line: &str| {
+    let sets = |line: &str, key: &str| {
         let line = line.split('#').next().unwrap_or("");
         line.match_indices(key).any(|(at, _)| {
             !line[..at].ends_with(of_word) && line[at + key.len()..].trim_start().starts_with('=')
         })
     };
-    text.lines().position(sets_key).map_or(1, |line| line + 1)
+    keys.iter().find_map(|key| text.lines().position(|line| sets(line, key))).map_or(1, |line| line + 1)
 }

@@ -221,13 +221,13 @@ impl Config {
         let config: Self = toml::from_str(text).map_err(|error| ConfigError::parse(path, text, &error))?;
         config.fabric.check_host().map_err(|what| ConfigError::Parse {
             path: path.to_owned(),
-            line: error::line_of(text, "host"),
+            line: error::line_of(text, &["host"]),
             what: what.to_owned(),
         })?;
         // Entries and overflow entries have one bound together.
         config.tables.limits().check().map_err(|error| ConfigError::Parse {
             path: path.to_owned(),
-            line: error::line_of(text, error.field),
+            line: error::line_of(text, &[error.field, &format!("{}_overflow", error.field)]),
             what: error.to_string(),
         })?;
         Ok(config)
@@ -321,6 +321,8 @@ mod tests {
         assert!(parse("[tables]\nflows = 16777216\nflow_overflow = 0\n").is_ok());
         let bridge = refusal("tables = { vrfs = 10, bridge = 2097148, bridge_overflow = 4 } # bridge\n");
         assert!(bridge.starts_with("/etc/v.toml, line 1: 2097152 bridge entries"), "{bridge}");
+        let overflow = refusal("[tables]\nbridge_overflow = 2097151\n");
+        assert!(overflow.starts_with("/etc/v.toml, line 2: 2359295 bridge entries"), "{overflow}");
         let dotted = refusal("\n# flows = 1\ntables.flows = 16777212\ntables.flow_overflow = 5\n");
         assert!(dotted.starts_with("/etc/v.toml, line 3: 16777217 flow entries"), "{dotted}");
     }
