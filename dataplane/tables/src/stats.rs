@@ -332,9 +332,15 @@ fn above(cell: &AtomicU64, base: &HashMap<usize, u64>, position: usize) -> u64 {
 fn set_base(base: &mut HashMap<usize, u64>, counters: &[AtomicU64], positions: Range<usize>) {
     for position in positions {
         match counters[position].load(Ordering::Relaxed) {
-            0 => base.remove(&position),
-            now => base.insert(position, now),
-        };
+            // Mostly nothing was ever counted, and then nothing is looked up.
+            0 if base.is_empty() => {}
+            0 => {
+                base.remove(&position);
+            }
+            now => {
+                base.insert(position, now);
+            }
+        }
     }
 }
 

@@ -152,7 +152,7 @@ impl VifFlags {
 }
 
 /// What the pipeline needs of an interface.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Vif {
     /// Its number.
     pub id: VifId,
@@ -224,7 +224,7 @@ pub struct FatFlow {
 }
 
 /// The part of an interface that no packet needs at speed.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct VifDetails {
     /// Name, at most 63 bytes.
     pub name: String,

@@ -3,8 +3,14 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by a panic")]
 
 mod agent_start;
+mod bad_input;
 mod client;
+mod mutations;
+mod node;
+mod raw;
+mod recorded;
 mod served;
+mod state;
 
 /// Reader of the recorded start of an agent, which the codec's tests read too.
 #[path = "../../../sandesh/tests/suite/trace_file.rs"]

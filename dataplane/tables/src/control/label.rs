@@ -21,22 +21,21 @@ impl Tables {
     /// Sets the nexthop of a label.
     ///
     /// # Errors
-    /// [`CommandError::Invalid`] for a label beyond the table and for a nexthop that does not exist; in that
-    /// case the label has none afterwards.
+    /// [`CommandError::Invalid`] for a label beyond the table and for a nexthop that does not exist. The original
+    /// takes the label's old nexthop away in that case; here the label keeps it.
     pub fn label_add(&mut self, label: Label, nexthop: NexthopId) -> Result<(), CommandError> {
         self.begin();
         self.check_label(label)?;
-        let slot = self.nexthop_slot(nexthop);
+        let missing = CommandError::Invalid("the nexthop does not exist");
+        let slot = self.nexthop_slot(nexthop).ok_or(missing)?;
         let old = self.work.label(label);
-        if let Some(slot) = slot {
-            self.nexthops.acquire(slot);
-        }
-        self.work.labels.set(label.index(), slot);
+        self.nexthops.acquire(slot);
+        self.work.labels.set(label.index(), Some(slot));
         if let Some(old) = old {
             self.nexthops.release(&mut self.work, old);
         }
         self.changed();
-        slot.map(|_| ()).ok_or(CommandError::Invalid("the nexthop does not exist"))
+        Ok(())
     }
 
     /// Removes a label; one that is not there is no error.
