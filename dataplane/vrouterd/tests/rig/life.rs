@@ -38,7 +38,7 @@ fn forwards(node: &mut Node, [incoming, outgoing]: &[(String, Vec<u8>); 2]) {
         node.settle();
         !node.sent.is_empty()
     });
-    assert_eq!(node.sent, [outgoing.clone()]);
+    assert_eq!(node.sent, std::slice::from_ref(outgoing));
 }
 
 /// Ten instances follow each other in one directory; each second one is killed.
@@ -90,7 +90,7 @@ fn what_was_posted_before_a_disconnect_is_forwarded() {
             node.settle();
             !node.sent.is_empty()
         });
-        assert_eq!(node.sent, [outgoing.clone()]);
+        assert_eq!(node.sent, std::slice::from_ref(&outgoing));
     }
     node.close();
 }

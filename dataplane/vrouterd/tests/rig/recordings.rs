@@ -1,5 +1,6 @@
 //! The recorded step files.
 
+use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
 use crate::replay::Replay;
@@ -15,8 +16,10 @@ fn recordings_are_reproduced_over_vhost_user() {
     let excused = std::fs::read_to_string(folder().join("excused.txt")).unwrap();
     let mut names: Vec<String> = std::fs::read_dir(folder())
         .unwrap()
-        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-        .filter(|name| name.ends_with(".jsonl") && name.contains(&only))
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "jsonl"))
+        .map(|path| path.file_name().unwrap().to_str().unwrap().to_owned())
+        .filter(|name| name.contains(&only))
         .filter(|name| !excused.lines().any(|line| line.split(' ').next() == Some(name)))
         .collect();
     names.sort();
@@ -29,7 +32,7 @@ fn recordings_are_reproduced_over_vhost_user() {
         let outcome = replay.finish();
         println!("{name:<36} {:>6} {:>9} {:>7}", outcome.steps, outcome.compared, outcome.failures.len());
         if !outcome.failures.is_empty() {
-            wrong += &format!("\n{name}:\n{}", outcome.failures.concat());
+            writeln!(wrong, "\n{name}:\n{}", outcome.failures.concat()).unwrap();
         }
     }
     assert!(wrong.is_empty(), "{wrong}");
