@@ -16,7 +16,11 @@ mod print;
 
 /// Limits, options and logging.
 #[derive(Debug, Parser)]
-#[command(name = "vrouter", group(ArgGroup::new("action").required(true).multiple(true)))]
+#[command(
+    name = "vrouter",
+    override_usage = "vrouter --info [--json] [--watch <SECONDS>]\n       vrouter <OPTION> <VALUE>...",
+    group(ArgGroup::new("action").required(true).multiple(true))
+)]
 pub(super) struct Vrouter {
     /// Show everything.
     #[arg(long, group = "action")]

@@ -137,6 +137,20 @@ fn every_word_says_what_is_wrong_with_its_options() {
 }
 
 #[test]
+fn every_word_is_documented() {
+    let help = Rig::new().run_on_node("--help").out;
+    let words =
+        help.split("\nWords:\n").nth(1).unwrap().lines().map(|line| line.split_whitespace().next().unwrap());
+    let page = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/operators.md");
+    let page = std::fs::read_to_string(page).unwrap();
+    let headings: Vec<&str> = page.lines().filter(|line| line.starts_with("### ")).collect();
+    assert_eq!(words.clone().count(), 16);
+    for word in words {
+        assert!(headings.iter().any(|heading| heading[4..].split(", ").any(|title| title == word)), "{word}");
+    }
+}
+
+#[test]
 fn a_vrouter_that_is_not_there_is_named() {
     let directory = tempfile::tempdir().unwrap();
     let output =

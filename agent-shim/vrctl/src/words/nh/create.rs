@@ -57,7 +57,7 @@ pub(super) struct CreateOptions {
     /// Source MAC of the new Ethernet header.
     #[arg(long, value_name = "MAC", requires = "dmac")]
     smac: Option<String>,
-    /// Destination MAC of the new Ethernet header; of the inner one with --l3-vxlan.
+    /// Destination MAC of the new Ethernet header; of the inner one with the flag l3-vxlan.
     #[arg(long, value_name = "MAC", requires = "smac")]
     dmac: Option<String>,
     /// Source of the tunnel.

@@ -57,13 +57,13 @@ pub(super) struct Logging {
     #[arg(long, group = "action")]
     get_enabled_log_types: bool,
     /// Set the level.
-    #[arg(long, value_enum, group = "action")]
+    #[arg(long, value_enum, value_name = "LEVEL", group = "action")]
     set_log_level: Option<Level>,
     /// Switch types on.
-    #[arg(long, value_enum, group = "action")]
+    #[arg(long, value_enum, value_name = "TYPE", group = "action")]
     enable_log_type: Vec<Type>,
     /// Switch types off.
-    #[arg(long, value_enum, group = "action")]
+    #[arg(long, value_enum, value_name = "TYPE", group = "action")]
     disable_log_type: Vec<Type>,
 }
 
