@@ -68,7 +68,11 @@ impl Factory {
             HostMode::Vhost0 => Some(self.make_pair(VHOST0)?),
         };
         let options = SteerOptions { instance: self.instance.clone(), pair, ..SteerOptions::default() };
-        Ok(Steer::attach(device, &options)?)
+        let steer = Steer::attach(device, &options)?;
+        if steer.is_joined() && steer.attachment().mode == AttachMode::Generic {
+            keep_apart(device);
+        }
+        Ok(steer)
     }
 
     /// One `AF_XDP` socket for each receive queue.
@@ -133,6 +137,13 @@ impl Factory {
         let per_worker = queues.div_ceil(self.workers.max(1));
         let share = (self.buffers / 4 / per_worker).clamp(*RINGS.start(), *RINGS.end());
         1 << share.ilog2()
+    }
+}
+
+/// A generic program comes behind the joining of received frames, and what is joined does not fit a socket's buffers.
+fn keep_apart(device: &str) {
+    if let Err(error) = netdev::set_feature(device, netdev::Feature::Gro, false) {
+        tracing::warn!(device, %error, "frames of the host may be joined and then lost; turn gro off with ethtool");
     }
 }
 

@@ -1,0 +1,277 @@
+//! Two nodes on one segment: the address of the first one's host is on vhost0, that of the second one's on its device.
+
+use std::fs;
+use std::net::Ipv4Addr;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use agent_sim::topology::{AGENT_VIF, FABRIC_VIF, Network, Node, Pod, Topology};
+use agent_sim::{Agent, Message};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use tempfile::TempDir;
+use vr_io::netdev::{Feature, set_feature};
+use vr_tests::netns::Namespace;
+use vr_tests::ping::{Outcome, Plan, ping};
+
+/// How long anything may take on a slow day.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Small tables and few buffers start quickly.
+const SIZES: &str = "[tables]\nnexthops = 1024\nlabels = 1024\nvrfs = 16\ninterfaces = 64\nflows = 65536\n\
+                     flow_overflow = 1024\nbridge = 1024\nbridge_overflow = 256\n\
+                     [buffers]\npackets = 4096\nsuper_frames = 128\n";
+
+pub(crate) struct Nodes {
+    pub(crate) topology: Arc<Topology>,
+    pub(crate) hosts: [Host; 2],
+    pub(crate) pods: Vec<Namespace>,
+    segment: Namespace,
+    /// Removed with it.
+    _directory: TempDir,
+}
+
+/// A node's namespace and its daemon. A keeper holds what the daemon mounts, as a machine does when a daemon dies.
+pub(crate) struct Host {
+    pub(crate) namespace: Namespace,
+    keeper: Child,
+    daemon: Option<Child>,
+    directory: PathBuf,
+}
+
+fn topology() -> Topology {
+    let node = |number: u8| Node {
+        name: format!("node{number}"),
+        device: "eth0".to_owned(),
+        address: Ipv4Addr::new(172, 30, 0, number),
+        mac: [2, 0, 0, 0, 1, number],
+        pods: vec![Pod {
+            name: format!("pod{number}"),
+            port: "pod".to_owned(),
+            network: 0,
+            address: Ipv4Addr::new(10, 1, 0, 10 + number),
+            mac: [2, 0, 0, 1, 0, number],
+        }],
+        gateway: None,
+    };
+    let network = Network {
+        name: "net".to_owned(),
+        vni: 5001,
+        subnet: Ipv4Addr::new(10, 1, 0, 0),
+        length: 24,
+        router: Ipv4Addr::new(10, 1, 0, 1),
+    };
+    Topology { networks: vec![network], nodes: vec![node(1), node(2)] }
+}
+
+impl Nodes {
+    /// Both daemons run, no agent has come yet, and both hosts have their addresses.
+    pub(crate) fn new(title: &str) -> Self {
+        let topology = Arc::new(topology());
+        let create =
+            |name: &str| Namespace::create(&format!("vrx-h-{title}-{}-{name}", std::process::id())).unwrap();
+        let segment = create("net");
+        segment.ip(&["link", "add", "segment", "type", "bridge", "mcast_snooping", "0"]).unwrap();
+        segment.up("segment", 1500, None).unwrap();
+        let directory = tempfile::Builder::new().prefix("vrx-h-").tempdir().unwrap();
+        let mut pods = Vec::new();
+        let mut host = |number: usize| {
+            let node = &topology.nodes[number];
+            let (own, pod) = (create(&node.name), create(&node.pods[0].name));
+            own.veth("eth0", &segment, &node.name).unwrap();
+            segment.ip(&["link", "set", &node.name, "master", "segment"]).unwrap();
+            segment.up(&node.name, 1500, None).unwrap();
+            // As on a wire, frames arrive with complete checksums; a veth would leave that to the receiver.
+            own.run(|| set_feature("eth0", Feature::TransmitChecksums, false)).unwrap().unwrap();
+            own.up("eth0", 1500, Some(node.mac)).unwrap();
+            own.veth("pod", &pod, "eth0").unwrap();
+            own.up("pod", 1450, None).unwrap();
+            pod.up("eth0", 1450, Some(node.pods[0].mac)).unwrap();
+            address(&pod, "eth0", node.pods[0].address);
+            pods.push(pod);
+            Host::new(own, directory.path().join(&node.name))
+        };
+        let hosts = [host(0), host(1)];
+        let mut nodes = Self { topology, hosts, pods, segment, _directory: directory };
+        address(&nodes.hosts[1].namespace, "eth0", nodes.topology.nodes[1].address);
+        for (host, mode) in nodes.hosts.iter_mut().zip(["vhost0", "nic"]) {
+            host.configure(&format!("{title}-{mode}"), mode);
+            host.start();
+        }
+        // The daemon has made the device.
+        address(&nodes.hosts[0].namespace, "vhost0", nodes.topology.nodes[0].address);
+        nodes
+    }
+
+    /// An agent programs a node.
+    pub(crate) fn agent(&self, node: usize) -> Agent {
+        Agent::start(&self.hosts[node].sockets(), &self.topology, node, PATIENCE).unwrap()
+    }
+
+    /// What an agent adds for the host's own traffic (control.md 7.5): the subnet of the underlay, whose neighbours
+    /// are to be resolved, and the other node, which is.
+    pub(crate) fn underlay_routes(&self, agent: &mut Agent) {
+        const RESOLVE: i32 = 900;
+        const NEIGHBOUR: i32 = 901;
+        let [own, other] = [0, 1].map(|node| &self.topology.nodes[node]);
+        let nexthop = |id: i32, kind: u8| {
+            let message = Message::new("vr_nexthop_req").i32(1, 0).byte(2, kind).byte(3, 2).i32(4, id);
+            message.i32s(6, &[FABRIC_VIF]).i32(8, 0x0806).i32(9, 0).u32(16, 1)
+        };
+        let route = |prefix: Ipv4Addr, length: i32, nexthop: i32| {
+            let message =
+                Message::new("vr_route_req").i32(1, 0).i32(2, 0).i32(3, 2).bytes(4, &prefix.octets());
+            message.i32(5, length).i16(7, 0).i32(8, 0).i32(9, nexthop).bytes(12, &[]).stop()
+        };
+        let header = [&other.mac[..], &own.mac, &[0x08, 0x00]].concat();
+        let messages = [
+            nexthop(RESOLVE, 4).stop(),
+            nexthop(NEIGHBOUR, 2).bytes(17, &header).stop(),
+            route(Ipv4Addr::new(172, 30, 0, 0), 24, RESOLVE),
+            route(other.address, 32, NEIGHBOUR),
+        ];
+        agent.control().apply(&messages).unwrap();
+    }
+
+    /// Takes the agent's interface away, as nobody but an administrator does.
+    pub(crate) fn delete_agent_interface(agent: &mut Agent) {
+        agent.control().one(Message::new("vr_interface_req").i32(1, 2).i32(6, AGENT_VIF).stop()).unwrap();
+    }
+
+    /// Pings the first node from the second.
+    pub(crate) fn ping_host(&self, count: u16, interval: Duration) -> Outcome {
+        let target = self.topology.nodes[0].address;
+        ping(&self.hosts[1].namespace, Plan { target, count, interval }).unwrap()
+    }
+
+    /// Whether the first pod reaches the second.
+    pub(crate) fn ping_pods(&self, count: u16) -> bool {
+        let target = self.topology.nodes[1].pods[0].address;
+        let plan = Plan { target, count, interval: Duration::from_millis(2) };
+        ping(&self.pods[0], plan).unwrap().complete()
+    }
+
+    /// A counter of the steering program of the first node.
+    pub(crate) fn counter(&self, name: &str) -> u64 {
+        let report = vr_observe::fetch(&self.hosts[0].sockets()).unwrap();
+        let counters = &report.steering[0].counters;
+        counters.iter().find(|(counter, _)| counter == name).unwrap().1
+    }
+}
+
+impl Drop for Nodes {
+    fn drop(&mut self) {
+        self.hosts.iter_mut().for_each(Host::end);
+        let hosts = self.hosts.iter().map(|host| &host.namespace);
+        for namespace in hosts.chain(&self.pods).chain([&self.segment]) {
+            if let Err(error) = Namespace::delete(namespace.name()) {
+                eprintln!("{error:#}");
+            }
+        }
+        if std::thread::panicking() {
+            for host in &self.hosts {
+                eprintln!("{}", fs::read_to_string(host.log()).unwrap_or_default());
+            }
+        }
+    }
+}
+
+impl Host {
+    fn new(namespace: Namespace, directory: PathBuf) -> Self {
+        let keeper = namespace.command("sleep").arg("infinity").spawn().unwrap();
+        let comm = format!("/proc/{}/comm", keeper.id());
+        wait_until("the keeper", || fs::read_to_string(&comm).is_ok_and(|name| name.trim() == "sleep"));
+        Self { namespace, keeper, daemon: None, directory }
+    }
+
+    fn configure(&self, instance: &str, mode: &str) {
+        let sockets = self.sockets();
+        fs::create_dir_all(&sockets).unwrap();
+        let text = format!(
+            "socket_dir = \"{}\"\ninstance = \"{instance}\"\n[fabric]\ndevice = \"eth0\"\nhost = \"{mode}\"\n{SIZES}",
+            sockets.display()
+        );
+        fs::write(self.directory.join("vrouterd.toml"), text).unwrap();
+    }
+
+    fn sockets(&self) -> PathBuf {
+        self.directory.join("sockets")
+    }
+
+    fn log(&self) -> PathBuf {
+        self.directory.join("log")
+    }
+
+    /// Starts the daemon and waits until it serves.
+    pub(crate) fn start(&mut self) {
+        let of_keeper = |kind: &str| format!("/proc/{}/ns/{kind}", self.keeper.id());
+        let log = fs::File::options().create(true).append(true).open(self.log()).unwrap();
+        let mut command = Command::new("nsenter");
+        command.arg(format!("--net={}", of_keeper("net"))).arg(format!("--mount={}", of_keeper("mnt")));
+        command.arg(daemon_program()).arg("--config").arg(self.directory.join("vrouterd.toml"));
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
+        let daemon = self.daemon.insert(command.spawn().unwrap());
+        let socket = self.directory.join("sockets/dpdk_netlink");
+        let log = self.directory.join("log");
+        wait_until("the control socket", || {
+            let ended = daemon.try_wait().unwrap();
+            assert!(ended.is_none(), "{}", fs::read_to_string(&log).unwrap_or_default());
+            std::os::unix::net::UnixStream::connect(&socket).is_ok()
+        });
+    }
+
+    /// Kills the daemon without notice.
+    pub(crate) fn kill(&mut self) {
+        let mut daemon = self.daemon.take().unwrap();
+        daemon.kill().unwrap();
+        daemon.wait().unwrap();
+    }
+
+    /// Stops every thread of the daemon.
+    pub(crate) fn stop(&self) {
+        let pid = self.signal(Signal::SIGSTOP);
+        wait_until("the stop of all threads", || {
+            let mut threads = fs::read_dir(format!("/proc/{pid}/task")).unwrap().flatten();
+            threads.all(|thread| fs::read_to_string(thread.path().join("stat")).unwrap().contains(") T "))
+        });
+    }
+
+    /// Lets it go on.
+    pub(crate) fn go_on(&self) {
+        self.signal(Signal::SIGCONT);
+    }
+
+    fn signal(&self, signal: Signal) -> Pid {
+        let pid = Pid::from_raw(self.daemon.as_ref().unwrap().id() as i32);
+        kill(pid, signal).unwrap();
+        pid
+    }
+
+    fn end(&mut self) {
+        for child in self.daemon.iter_mut().chain([&mut self.keeper]) {
+            let _ended = child.kill().and_then(|()| child.wait());
+        }
+    }
+}
+
+pub(crate) fn wait_until(what: &str, mut happened: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !happened() {
+        assert!(start.elapsed() < PATIENCE, "{what} did not come");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// `vrouterd` is built two folders above the test programs.
+fn daemon_program() -> PathBuf {
+    let own = std::env::current_exe().unwrap();
+    let program = own.parent().and_then(|deps| deps.parent()).unwrap().join("vrouterd");
+    assert!(program.is_file(), "{} is missing; build it with `cargo build -p vrouterd`", program.display());
+    program
+}
+
+fn address(namespace: &Namespace, device: &str, address: Ipv4Addr) {
+    namespace.ip(&["address", "add", &format!("{address}/24"), "dev", device]).unwrap();
+}
