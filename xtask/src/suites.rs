@@ -111,7 +111,7 @@ pub(crate) const SUITES: &[Suite] = &[
     Suite {
         name: "verifier",
         covers: "the kernel takes the eBPF programs, and they decide as they should",
-        budget: 120,
+        budget: 240,
         work: Work::Tests { of: Packages::Named(&["steer-loader"]), order: Order::Parallel },
     },
     Suite {
