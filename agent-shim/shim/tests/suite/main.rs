@@ -5,11 +5,13 @@
 mod agent_start;
 mod bad_input;
 mod client;
+mod dumps;
 mod mutations;
 mod node;
 mod raw;
 mod recorded;
 mod served;
+mod sessions;
 mod state;
 
 /// Reader of the recorded start of an agent, which the codec's tests read too.
