@@ -8,7 +8,7 @@ use std::os::unix::net::UnixDatagram;
 use support::{in_namespace, wire};
 use vr_frame::{FramePool, PoolSet, PoolSizes};
 use vr_io::afxdp::{self, AfXdpConfig};
-use vr_io::{PacketConfig, PacketPort, Pkt0Port, Port, PortError, TapConfig, TapPort};
+use vr_io::{PacketConfig, PacketPort, Pkt0Port, Port, PortError, TapConfig, TapPort, netdev};
 
 fn pool() -> FramePool {
     PoolSet::new(1, PoolSizes { packets: 4096, supers: 1 }).unwrap().1.remove(0)
@@ -34,6 +34,11 @@ fn absent_and_taken_devices_are_named() {
         assert!(matches!(second, PortError::QueueBusy { queue: 0, .. }), "{second}");
         drop(first);
 
+        let error = netdev::spread_udp("vrx-a").unwrap_err();
+        assert!(
+            matches!(&error, PortError::System { source, .. } if source.raw_os_error() == Some(libc::EOPNOTSUPP)),
+            "{error}"
+        );
         let error = TapPort::open(&TapConfig::new("vrx-a")).err().unwrap();
         assert!(matches!(error, PortError::NotTap(_)), "{error}");
         let _first = TapPort::open(&TapConfig::new("vrx-tap")).unwrap();

@@ -116,3 +116,39 @@ pub fn queues(name: &str) -> Result<Queues, PortError> {
         }),
     }
 }
+
+/// `struct ethtool_rxnfc` as far as it is used for the hash of a kind of flows.
+#[derive(Clone, Copy)]
+#[repr(C)]
+struct FlowHash {
+    command: u32,
+    flow: u32,
+    fields: u64,
+}
+
+// SAFETY: numbers only, without padding.
+unsafe impl sys::Plain for FlowHash {}
+
+const GET_FLOW_HASH: u32 = 0x29;
+const SET_FLOW_HASH: u32 = 0x2a;
+/// UDP over IPv4.
+const UDP_V4_FLOW: u32 = 2;
+/// Both addresses and both ports.
+const ADDRESSES_AND_PORTS: u64 = 0xf0;
+
+/// Makes a device choose the receive queue of UDP packets over IPv4 by their ports and not only by their addresses.
+/// The source port of a tunnel packet tells flows apart. Says whether that is new.
+///
+/// # Errors
+/// [`PortError`] when there is no such device, the process may not, or the device cannot.
+pub fn spread_udp(name: &str) -> Result<bool, PortError> {
+    let doing = "spreading UDP over the queues of";
+    let mut hash = FlowHash { command: GET_FLOW_HASH, flow: UDP_V4_FLOW, fields: 0 };
+    send(name, doing, &mut hash)?;
+    if hash.fields & ADDRESSES_AND_PORTS == ADDRESSES_AND_PORTS {
+        return Ok(false);
+    }
+    hash = FlowHash { command: SET_FLOW_HASH, flow: UDP_V4_FLOW, fields: ADDRESSES_AND_PORTS };
+    send(name, doing, &mut hash)?;
+    Ok(true)
+}

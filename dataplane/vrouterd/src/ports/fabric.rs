@@ -115,6 +115,9 @@ impl Factory {
             AttachMode::Generic => XdpHook::Generic { reason: attachment.reason.clone() },
         };
         let count = netdev::queues(device)?.receive.max(1);
+        if count > 1 {
+            spread(device);
+        }
         let ring = self.ring_size(count);
         let mut queues = Vec::new();
         for number in 0..count {
@@ -137,6 +140,15 @@ impl Factory {
         let per_worker = queues.div_ceil(self.workers.max(1));
         let share = (self.buffers / 4 / per_worker).clamp(*RINGS.start(), *RINGS.end());
         1 << share.ilog2()
+    }
+}
+
+/// All tunnels between two nodes would come by one queue otherwise.
+fn spread(device: &str) {
+    match netdev::spread_udp(device) {
+        Ok(true) => tracing::info!(device, "queues of UDP packets are chosen by ports as well from now on"),
+        Ok(false) => {}
+        Err(error) => tracing::warn!(device, %error, "all tunnels from one node may come by one queue"),
     }
 }
 
