@@ -104,7 +104,8 @@ fn bases(kind: Kind) -> Vec<Raw> {
 fn extremes(field: &Field) -> Vec<Vec<u8>> {
     match field.code {
         wire_type::STRING => [
-            &b""[..],
+            &b"\xff\xfe"[..],
+            b"",
             b"x",
             b"vhost0",
             &[b'n'; 63],
