@@ -98,6 +98,10 @@ fn add_classes(request: &FcMapReq, context: &mut Context<'_>) -> Result<(), Comm
     if count == 0 || lists.iter().any(|list| list.len() != count) {
         return Err(LISTS);
     }
+    let limit = context.tables.limits().forwarding_classes;
+    if request.fmr_id.iter().any(|id| u32::from(*id as u16) >= limit) {
+        return Err(CommandError::Invalid("a forwarding class is beyond the table"));
+    }
     for (i, id) in request.fmr_id.iter().enumerate() {
         let [dscp, mpls, dot1p, queue] = lists.map(|list| list[i]);
         context.tables.forwarding_class_add(*id as u16, ForwardingClass { dscp, mpls, dot1p, queue })?;

@@ -6,6 +6,7 @@ mod agent_start;
 mod bad_input;
 mod client;
 mod dumps;
+mod errors;
 mod mutations;
 mod node;
 mod raw;

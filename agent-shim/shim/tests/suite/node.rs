@@ -27,6 +27,8 @@ pub(crate) struct Node {
     /// What the tables hold, if that is known.
     state: Option<State>,
     out: Vec<u8>,
+    /// What the last replies held beside the responses.
+    pub(crate) objects: Vec<Message>,
     pub(crate) counts: Counts,
 }
 
@@ -45,6 +47,7 @@ impl Node {
             responder: Responder::new(About::version("test")),
             state: None,
             out: Vec::new(),
+            objects: Vec::new(),
             counts: Counts::default(),
         }
     }
@@ -86,6 +89,7 @@ impl Node {
 
     fn answer(&mut self, payload: &[u8]) -> Vec<i32> {
         self.out.clear();
+        self.objects.clear();
         let frame = Frame { header: Header::request(7), payload, bytes: &[] };
         let mut compat = Compat::Current;
         self.responder.answer(&frame, &mut compat, &mut self.tables, &mut NoPorts, &mut self.out);
@@ -97,8 +101,9 @@ impl Node {
                 assert!(HEADER_LEN + reply.payload.len() <= MAX_REPLY, "a reply is too long");
                 is_multi = reply.header.is_multi();
                 for message in decode(reply.payload, compat) {
-                    if let Message::Response(response) = message.expect("our reply can be read") {
-                        codes.push(response.resp_code);
+                    match message.expect("our reply can be read") {
+                        Message::Response(response) => codes.push(response.resp_code),
+                        object => self.objects.push(object),
                     }
                 }
             }
@@ -124,7 +129,6 @@ struct Culprit<'a>(&'a [u8]);
 
 impl Drop for Culprit<'_> {
     fn drop(&mut self) {
-        let digits: String = self.0.iter().map(|byte| format!("{byte:02x}")).collect();
-        eprintln!("the request was {digits}");
+        eprintln!("the request was {:02x?}", self.0);
     }
 }

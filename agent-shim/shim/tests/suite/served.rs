@@ -7,7 +7,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use vr_shim::{About, Server};
-use vr_tables::control::{AttachError, Datapath, Tables, TablesConfig};
+use vr_tables::control::{AttachError, Attached, Datapath, Tables, TablesConfig};
 use vr_tables::options::Options;
 use vr_tables::vif::Vif;
 use vr_types::{FlowIndex, VifId};
@@ -18,8 +18,8 @@ use crate::client::Client;
 pub(crate) struct NoPorts;
 
 impl Datapath for NoPorts {
-    fn attach(&mut self, _: &Vif) -> Result<Option<u32>, AttachError> {
-        Ok(None)
+    fn attach(&mut self, _: &Vif) -> Result<Attached, AttachError> {
+        Ok(Attached::default())
     }
 
     fn detach(&mut self, _: VifId) {}

@@ -72,7 +72,7 @@ fn who_takes_nothing_is_closed_and_others_do_not_wait() {
         match deaf.stream.write(&requests) {
             Ok(_) => {}
             Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                std::thread::sleep(Duration::from_millis(5))
+                std::thread::sleep(Duration::from_millis(5));
             }
             Err(error) => break error.kind(),
         }

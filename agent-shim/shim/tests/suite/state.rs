@@ -32,11 +32,11 @@ impl State {
     /// The lines of the two that differ, for people.
     pub(crate) fn differences(&self, other: &Self) -> String {
         let [ours, others] = [self, other].map(|state| format!("{state:#?}"));
-        let only = |sign, of: &str, not: &str| -> String {
+        let only = |sign, of: &str, not: &str| -> Vec<String> {
             let not: std::collections::HashSet<&str> = not.lines().collect();
-            of.lines().filter(|line| !not.contains(line)).map(|line| format!("{sign} {line}\n")).collect()
+            of.lines().filter(|line| !not.contains(line)).map(|line| format!("{sign} {line}")).collect()
         };
-        only('-', &ours, &others) + &only('+', &others, &ours)
+        [only('-', &ours, &others), only('+', &others, &ours)].concat().join("\n")
     }
 
     pub(crate) fn of(tables: &Tables) -> Self {
