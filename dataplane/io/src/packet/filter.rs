@@ -11,85 +11,125 @@ pub enum PacketFilter {
     /// All of them.
     #[default]
     Everything,
-    /// Those that resolve addresses: ARP, and neighbour discovery (RFC 4861).
-    Neighbours,
+    /// What the agent has to see of an underlay that the kernel handles: ARP, neighbour discovery (RFC 4861), and
+    /// ICMP errors about packets of our MPLS tunnels (forwarding.md 2.7).
+    Control,
     /// The same, and packets of tunnels over IPv4: GRE, and UDP to the ports of MPLS (6635, 51234) and VXLAN (4789).
     Tunnels,
 }
 
 /// Offsets in a frame without tags.
 const ETHERTYPE: u32 = 12;
-const INET_FRAGMENT: u32 = 20;
-const INET_PROTOCOL: u32 = 23;
-/// Relative to the end of the IPv4 header, whose length is in X.
-const UDP_DESTINATION: u32 = 14 + 2;
-const INET6_NEXT_HEADER: u32 = 20;
-const ICMPV6_TYPE: u32 = 54;
+const INET: u32 = 14;
+const INET_FRAGMENT: u32 = INET + 6;
+const INET_PROTOCOL: u32 = INET + 9;
+const INET6_NEXT_HEADER: u32 = INET + 6;
+const ICMPV6_TYPE: u32 = INET + 40;
+/// Relative to the length of the IPv4 header, which is in X.
+const UDP_DESTINATION: u32 = INET + 2;
+const ICMP_TYPE: u32 = INET;
+/// The same, in the packet that an ICMP error quotes; one that is ours has no IP options.
+const QUOTED_PROTOCOL: u32 = INET + 8 + 9;
+const QUOTED_DESTINATION: u32 = INET + 8 + 20 + 2;
 
-const LOAD_HALF: u16 = (libc::BPF_LD | libc::BPF_H | libc::BPF_ABS) as u16;
-const LOAD_HALF_AT_X: u16 = (libc::BPF_LD | libc::BPF_H | libc::BPF_IND) as u16;
-const LOAD_BYTE: u16 = (libc::BPF_LD | libc::BPF_B | libc::BPF_ABS) as u16;
-const LOAD_HEADER_LENGTH: u16 = (libc::BPF_LDX | libc::BPF_B | libc::BPF_MSH) as u16;
-const IF_EQUAL: u16 = (libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K) as u16;
-const IF_SET: u16 = (libc::BPF_JMP | libc::BPF_JSET | libc::BPF_K) as u16;
-const IF_AT_LEAST: u16 = (libc::BPF_JMP | libc::BPF_JGE | libc::BPF_K) as u16;
-const IF_ABOVE: u16 = (libc::BPF_JMP | libc::BPF_JGT | libc::BPF_K) as u16;
-const RETURN: u16 = (libc::BPF_RET | libc::BPF_K) as u16;
+const LOAD_HALF: u32 = libc::BPF_LD | libc::BPF_H | libc::BPF_ABS;
+const LOAD_HALF_BEHIND: u32 = libc::BPF_LD | libc::BPF_H | libc::BPF_IND;
+const LOAD_BYTE: u32 = libc::BPF_LD | libc::BPF_B | libc::BPF_ABS;
+const LOAD_BYTE_BEHIND: u32 = libc::BPF_LD | libc::BPF_B | libc::BPF_IND;
+const LOAD_HEADER_LENGTH: u32 = libc::BPF_LDX | libc::BPF_B | libc::BPF_MSH;
+const IF_EQUAL: u32 = libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K;
+const IF_ANY_SET: u32 = libc::BPF_JMP | libc::BPF_JSET | libc::BPF_K;
+const IF_AT_LEAST: u32 = libc::BPF_JMP | libc::BPF_JGE | libc::BPF_K;
+const IF_ABOVE: u32 = libc::BPF_JMP | libc::BPF_JGT | libc::BPF_K;
+const RETURN: u32 = libc::BPF_RET | libc::BPF_K;
 
-/// One instruction: if it is a jump, `yes` and `no` say how many to leave out.
-const fn step(code: u16, value: u32, yes: u8, no: u8) -> libc::sock_filter {
-    libc::sock_filter { code, jt: yes, jf: no, k: value }
+/// Where a jump leads.
+#[derive(Clone, Copy)]
+enum To {
+    Next,
+    /// So many instructions are left out.
+    Over(u8),
+    Accept,
+    Refuse,
 }
 
-/// The last two instructions: the whole frame, or nothing of it.
-const ACCEPT: libc::sock_filter = step(RETURN, u32::MAX, 0, 0);
-const REFUSE: libc::sock_filter = step(RETURN, 0, 0, 0);
+/// One instruction: what it does, with which number, and where to go on if a condition holds or not.
+type Step = (u32, u32, To, To);
 
-const NEIGHBOURS: [libc::sock_filter; 10] = [
-    step(LOAD_HALF, ETHERTYPE, 0, 0),
-    step(IF_EQUAL, 0x0806, 6, 0),
-    step(IF_EQUAL, 0x86dd, 0, 6),
-    step(LOAD_BYTE, INET6_NEXT_HEADER, 0, 0),
-    step(IF_EQUAL, 58, 0, 4),
-    step(LOAD_BYTE, ICMPV6_TYPE, 0, 0),
-    step(IF_AT_LEAST, 133, 0, 2),
-    step(IF_ABOVE, 137, 1, 0),
-    ACCEPT,
-    REFUSE,
+const fn load(code: u32, offset: u32) -> Step {
+    (code, offset, To::Next, To::Next)
+}
+
+/// ARP and neighbour discovery; goes on with the ethertype, of IPv4 only, loaded.
+const NEIGHBOURS: [Step; 9] = [
+    load(LOAD_HALF, ETHERTYPE),
+    (IF_EQUAL, 0x0806, To::Accept, To::Next),
+    (IF_EQUAL, 0x86dd, To::Next, To::Over(5)),
+    load(LOAD_BYTE, INET6_NEXT_HEADER),
+    (IF_EQUAL, 58, To::Next, To::Refuse),
+    load(LOAD_BYTE, ICMPV6_TYPE),
+    (IF_AT_LEAST, 133, To::Next, To::Refuse),
+    (IF_ABOVE, 137, To::Refuse, To::Accept),
+    (IF_EQUAL, 0x0800, To::Next, To::Refuse),
 ];
 
-const TUNNELS: [libc::sock_filter; 21] = [
-    step(LOAD_HALF, ETHERTYPE, 0, 0),
-    step(IF_EQUAL, 0x0806, 17, 0),
-    step(IF_EQUAL, 0x86dd, 0, 5),
-    step(LOAD_BYTE, INET6_NEXT_HEADER, 0, 0),
-    step(IF_EQUAL, 58, 0, 15),
-    step(LOAD_BYTE, ICMPV6_TYPE, 0, 0),
-    step(IF_AT_LEAST, 133, 0, 13),
-    step(IF_ABOVE, 137, 12, 11),
-    step(IF_EQUAL, 0x0800, 0, 11),
-    step(LOAD_BYTE, INET_PROTOCOL, 0, 0),
-    step(IF_EQUAL, 47, 8, 0),
-    step(IF_EQUAL, 17, 0, 8),
-    step(LOAD_HALF, INET_FRAGMENT, 0, 0),
-    step(IF_SET, 0x3fff, 6, 0),
-    step(LOAD_HEADER_LENGTH, 14, 0, 0),
-    step(LOAD_HALF_AT_X, UDP_DESTINATION, 0, 0),
-    step(IF_EQUAL, 6635, 2, 0),
-    step(IF_EQUAL, 51234, 1, 0),
-    step(IF_EQUAL, 4789, 0, 1),
-    ACCEPT,
-    REFUSE,
+/// Tunnels, but not later fragments of what might be one; goes on with anything else than GRE and UDP.
+const TUNNELS: [Step; 10] = [
+    load(LOAD_BYTE, INET_PROTOCOL),
+    (IF_EQUAL, 47, To::Accept, To::Next),
+    (IF_EQUAL, 17, To::Next, To::Over(7)),
+    load(LOAD_HALF, INET_FRAGMENT),
+    (IF_ANY_SET, 0x3fff, To::Refuse, To::Next),
+    load(LOAD_HEADER_LENGTH, INET),
+    load(LOAD_HALF_BEHIND, UDP_DESTINATION),
+    (IF_EQUAL, 6635, To::Accept, To::Next),
+    (IF_EQUAL, 51234, To::Accept, To::Next),
+    (IF_EQUAL, 4789, To::Accept, To::Refuse),
 ];
+
+/// ICMP errors about MPLS tunnels.
+const ERRORS: [Step; 14] = [
+    load(LOAD_BYTE, INET_PROTOCOL),
+    (IF_EQUAL, 1, To::Next, To::Refuse),
+    load(LOAD_HALF, INET_FRAGMENT),
+    (IF_ANY_SET, 0x3fff, To::Refuse, To::Next),
+    load(LOAD_HEADER_LENGTH, INET),
+    load(LOAD_BYTE_BEHIND, ICMP_TYPE),
+    (IF_EQUAL, 3, To::Over(1), To::Next),
+    (IF_EQUAL, 11, To::Next, To::Refuse),
+    load(LOAD_BYTE_BEHIND, QUOTED_PROTOCOL),
+    (IF_EQUAL, 47, To::Accept, To::Next),
+    (IF_EQUAL, 17, To::Next, To::Refuse),
+    load(LOAD_HALF_BEHIND, QUOTED_DESTINATION),
+    (IF_EQUAL, 6635, To::Accept, To::Next),
+    (IF_EQUAL, 51234, To::Accept, To::Refuse),
+];
+
+/// The instructions with their jumps worked out. The last two accept the whole frame, and refuse it.
+fn assemble(steps: &[Step]) -> Vec<libc::sock_filter> {
+    let end = steps.len();
+    let jump = |place: usize, to: To| match to {
+        To::Next => 0,
+        To::Over(count) => count,
+        To::Accept => (end - place - 1) as u8,
+        To::Refuse => (end - place) as u8,
+    };
+    let filter = |code: u32, jt, jf, k| libc::sock_filter { code: code as u16, jt, jf, k };
+    let placed = steps.iter().enumerate();
+    let body =
+        placed.map(|(place, (code, k, yes, no))| filter(*code, jump(place, *yes), jump(place, *no), *k));
+    body.chain([filter(RETURN, 0, 0, u32::MAX), filter(RETURN, 0, 0, 0)]).collect()
+}
 
 /// Lets the socket receive what the filter lets through.
 pub(super) fn attach(fd: BorrowedFd<'_>, filter: PacketFilter) -> io::Result<()> {
-    let program: &[libc::sock_filter] = match filter {
+    let steps = match filter {
         PacketFilter::Everything => return Ok(()),
-        PacketFilter::Neighbours => &NEIGHBOURS,
-        PacketFilter::Tunnels => &TUNNELS,
+        PacketFilter::Control => [&NEIGHBOURS[..], &ERRORS].concat(),
+        PacketFilter::Tunnels => [&NEIGHBOURS[..], &TUNNELS, &ERRORS].concat(),
     };
-    let program = libc::sock_fprog { len: program.len() as u16, filter: program.as_ptr().cast_mut() };
+    let mut program = assemble(&steps);
+    let program = libc::sock_fprog { len: program.len() as u16, filter: program.as_mut_ptr() };
     sys::set_option(fd, libc::SOL_SOCKET, libc::SO_ATTACH_FILTER, &program)
 }
 
@@ -117,7 +157,7 @@ mod tests {
     }
 
     fn judge(frame: &[u8]) -> [bool; 3] {
-        [PacketFilter::Everything, PacketFilter::Neighbours, PacketFilter::Tunnels].map(|f| passes(f, frame))
+        [PacketFilter::Everything, PacketFilter::Control, PacketFilter::Tunnels].map(|f| passes(f, frame))
     }
 
     #[test]
@@ -138,5 +178,22 @@ mod tests {
         let fragment = frame(&[inet, (20, &[0x20, 0]), (23, &[17]), (36, &6635_u16.to_be_bytes())]);
         assert_eq!(judge(&fragment), [true, false, false], "a fragment");
         assert_eq!(judge(&[0; 13]), [true, false, false], "cut short");
+        let error = |kind: u8, protocol: u8, port: u16| {
+            let mut frame = [0; 80];
+            frame[..60].copy_from_slice(&self::frame(&[
+                inet,
+                (23, &[1]),
+                (34, &[kind]),
+                (42, &[0x45]),
+                (51, &[protocol]),
+            ]));
+            frame[64..66].copy_from_slice(&port.to_be_bytes());
+            judge(&frame)
+        };
+        assert_eq!(error(3, 47, 0), [true; 3], "about GRE");
+        assert_eq!([6635, 51234].map(|port| error(11, 17, port)), [[true; 3]; 2], "about MPLS in UDP");
+        assert_eq!(error(3, 17, 4789), [true, false, false], "about another port");
+        assert_eq!(error(3, 6, 6635), [true, false, false], "about TCP");
+        assert_eq!(error(8, 47, 0), [true, false, false], "an echo request");
     }
 }

@@ -76,55 +76,67 @@ impl VhostUserPort {
         }
         (in_use != 0).then(|| in_use.trailing_zeros() as usize)
     }
+}
 
-    fn receive_from(&mut self, ring: &mut Ring, pool: &mut FramePool, batch: &mut Batch) {
-        let cells = self.counters.cells();
-        let (mut packets, mut bytes, mut any) = (0, 0, false);
-        // Packets that are dropped count as well, so that a flood of them does not keep the worker here.
-        for _ in 0..batch.remaining_capacity() {
-            match receive(ring, &mut self.chains, pool, cells) {
-                Received::Nothing => break,
-                Received::Dropped => any = true,
-                Received::Packet(packet) => {
-                    any = true;
-                    packets += 1;
-                    bytes += packet.frame.len() as u64;
-                    if let Err(packet) = batch.push(packet) {
-                        pool.free(packet.frame);
-                    }
+fn receive_from(
+    ring: &mut Ring,
+    chains: &mut Chains,
+    counters: &PortCounters,
+    pool: &mut FramePool,
+    batch: &mut Batch,
+) {
+    let cells = counters.cells();
+    let (mut packets, mut bytes, mut any) = (0, 0, false);
+    // Packets that are dropped count as well, so that a flood of them does not keep the worker here.
+    for _ in 0..batch.remaining_capacity() {
+        match receive(ring, chains, pool, cells) {
+            Received::Nothing => break,
+            Received::Dropped => any = true,
+            Received::Packet(packet) => {
+                any = true;
+                packets += 1;
+                bytes += packet.frame.len() as u64;
+                if let Err(packet) = batch.push(packet) {
+                    pool.free(packet.frame);
                 }
             }
         }
-        if any {
-            ring.disarm();
-            cells.rx_syscalls.add(u64::from(ring.publish()));
-            self.counters.received(packets, bytes);
-        }
     }
+    if any {
+        ring.disarm();
+        cells.rx_syscalls.add(u64::from(ring.publish()));
+        counters.received(packets, bytes);
+    }
+}
 
-    fn send_to(&mut self, ring: &mut Ring, pool: &mut FramePool, batch: &mut Batch) {
-        let capabilities = self.capabilities();
-        let cells = self.counters.cells();
-        let (mut packets, mut bytes) = (0, 0);
-        for packet in batch.drain() {
-            match capabilities.check(&packet.frame, &packet.offload) {
-                Ok(()) => match send(ring, &mut self.chains, &packet) {
-                    Sent::Whole => {
-                        packets += 1;
-                        bytes += packet.frame.len() as u64;
-                    }
-                    Sent::Full => cells.tx_full.add(1),
-                    Sent::TooLong => cells.tx_too_long.add(1),
-                    Sent::Malformed => cells.tx_errors.add(1),
-                },
-                Err(unfit) => self.counters.unfit(unfit),
-            }
-            pool.free(packet.frame);
+fn send_to(
+    ring: &mut Ring,
+    chains: &mut Chains,
+    counters: &PortCounters,
+    capabilities: Capabilities,
+    pool: &mut FramePool,
+    batch: &mut Batch,
+) {
+    let cells = counters.cells();
+    let (mut packets, mut bytes) = (0, 0);
+    for packet in batch.drain() {
+        match capabilities.check(&packet.frame, &packet.offload) {
+            Ok(()) => match send(ring, chains, &packet) {
+                Sent::Whole => {
+                    packets += 1;
+                    bytes += packet.frame.len() as u64;
+                }
+                Sent::Full => cells.tx_full.add(1),
+                Sent::TooLong => cells.tx_too_long.add(1),
+                Sent::Malformed => cells.tx_errors.add(1),
+            },
+            Err(unfit) => counters.unfit(unfit),
         }
-        self.counters.sent(packets, bytes);
-        // Also when nothing was sent: chains that break the rules were given back.
-        cells.tx_syscalls.add(u64::from(ring.publish()));
+        pool.free(packet.frame);
     }
+    counters.sent(packets, bytes);
+    // Also when nothing was sent: chains that break the rules were given back.
+    cells.tx_syscalls.add(u64::from(ring.publish()));
 }
 
 /// Frees all packets; says how many there were.
@@ -186,10 +198,12 @@ pub(super) fn receive(ring: &mut Ring, chains: &mut Chains, pool: &mut FramePool
 /// ask for one by mistake, with packets that are complete (test-rig.md 3).
 fn decode(mut header: [u8; VNET_HEADER], len: usize) -> Option<Offload> {
     const NEEDS_CSUM: u8 = 1;
+    // A guest cannot vouch for its checksums.
+    header[0] &= NEEDS_CSUM;
     let start = u16::from_ne_bytes([header[6], header[7]]);
     let is_plain = header[1] == 0;
     if is_plain && usize::from(start) < ETHERNET_HEADER {
-        header[0] &= !NEEDS_CSUM;
+        header[0] = 0;
     }
     vnet::decode(header, len)
 }
@@ -248,11 +262,11 @@ impl Port for VhostUserPort {
             if batch.is_full() {
                 return;
             }
-            let device = Arc::clone(&self.device);
+            let Self { device, chains, counters, .. } = self;
             // The control thread changes the ring just now: the next pass finds it.
             let Some(mut place) = device.from_guest[pair].try_lock() else { continue };
             let Some(ring) = place.as_mut() else { continue };
-            self.receive_from(ring, pool, batch);
+            receive_from(ring, chains, counters, pool, batch);
             if ring.is_finished() {
                 *place = None;
                 device.drained(pair);
@@ -264,17 +278,19 @@ impl Port for VhostUserPort {
         if batch.is_empty() {
             return;
         }
-        let device = Arc::clone(&self.device);
-        let Some(pair) = self.sending_pair() else {
-            return self.counters.cells().tx_errors.add(drop_all(pool, batch));
+        let capabilities = self.capabilities();
+        let pair = self.sending_pair();
+        let Self { device, chains, counters, .. } = self;
+        let Some(pair) = pair else {
+            return counters.cells().tx_errors.add(drop_all(pool, batch));
         };
         let Some(mut place) = device.to_guest[pair].spin_lock() else {
-            return self.counters.cells().tx_full.add(drop_all(pool, batch));
+            return counters.cells().tx_full.add(drop_all(pool, batch));
         };
-        let Some(ring) = place.as_mut() else {
-            return self.counters.cells().tx_errors.add(drop_all(pool, batch));
-        };
-        self.send_to(ring, pool, batch);
+        match place.as_mut() {
+            Some(ring) => send_to(ring, chains, counters, capabilities, pool, batch),
+            None => counters.cells().tx_errors.add(drop_all(pool, batch)),
+        }
     }
 
     fn flush(&mut self, _: &mut FramePool) -> bool {
