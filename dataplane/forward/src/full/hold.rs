@@ -19,10 +19,15 @@ const QUEUE: usize = 3;
 const FRAMES: usize = 2048;
 /// How long packets wait, in nanoseconds. An agent that needs longer has lost the flow.
 const PATIENCE: u64 = 5_000_000_000;
+/// How long the agent may take before another packet of the flow asks again, in nanoseconds: its first question may
+/// have been lost. The original does not ask again within the 1.2 seconds of recording 13; a SYN that is not answered
+/// comes again after 1 and 3 seconds.
+const ASK_AGAIN: u64 = 2_000_000_000;
 
 struct Queue {
     generation: u8,
     since: Now,
+    asked: Now,
     packets: ArrayVec<(Pkt, Resume), QUEUE>,
 }
 
@@ -38,6 +43,11 @@ impl HoldQueues {
         let queue = self.queues.remove(&flow)?;
         self.frames -= queue.packets.len();
         Some(queue)
+    }
+
+    /// How many packets of a flow wait, and when the agent was asked last.
+    fn state(&self, flow: FlowIndex) -> (usize, Option<Now>) {
+        self.queues.get(&flow).map_or((0, None), |queue| (queue.packets.len(), Some(queue.asked)))
     }
 
     /// Gives all frames back.
@@ -56,7 +66,7 @@ fn key_nexthop(shared: &SharedFlow) -> u32 {
 }
 
 impl Full<'_> {
-    /// Queues a packet; the first one of a flow is shown to the agent.
+    /// Queues a packet; the first one of a flow is shown to the agent, and a later one when no answer comes.
     pub(super) fn hold(&mut self, pkt: Pkt, flow: FlowIndex, resume: Resume) {
         let Some(shared) = self.flows.shared(flow) else { return self.drop(pkt, DropReason::FlowUnusable) };
         let generation = shared.generation.load(Relaxed);
@@ -64,14 +74,12 @@ impl Full<'_> {
             // The slot has changed hands: these belonged to a flow that is gone.
             self.give_up(flow, DropReason::FlowUnusable);
         }
-        let held = &self.memory.held;
-        if held.queues.get(&flow).is_some_and(|queue| queue.packets.is_full()) {
-            return self.drop(pkt, DropReason::FlowQueueLimitExceeded);
-        }
-        if held.frames >= FRAMES {
+        let (waiting, asked) = self.memory.held.state(flow);
+        if waiting < QUEUE && self.memory.held.frames >= FRAMES {
             return self.drop(pkt, DropReason::FlowNoMemory);
         }
-        if !held.queues.contains_key(&flow) {
+        let due = asked.is_none_or(|asked| self.now.0.saturating_sub(asked.0) >= ASK_AGAIN);
+        if due {
             let trap = self.flow_trap(flow, shared, generation);
             match self.duplicate(&pkt) {
                 Some(mut copy) => {
@@ -81,15 +89,24 @@ impl Full<'_> {
                 None => return self.trap(pkt, &trap),
             }
         }
-        let since = self.now;
+        let now = self.now;
         let held = &mut self.memory.held;
-        let queue =
-            held.queues.entry(flow).or_insert_with(|| Queue { generation, since, packets: ArrayVec::new() });
-        queue.packets.push((pkt, resume));
-        held.frames += 1;
+        let queue = held.queues.entry(flow).or_insert_with(|| Queue {
+            generation,
+            since: now,
+            asked: now,
+            packets: ArrayVec::new(),
+        });
+        if due {
+            queue.asked = now;
+        }
+        match queue.packets.try_push((pkt, resume)) {
+            Ok(()) => held.frames += 1,
+            Err(full) => self.drop(full.element().0, DropReason::FlowQueueLimitExceeded),
+        }
     }
 
-    /// The trap for the first packet of a flow that waits.
+    /// The trap for a packet of a flow that waits.
     fn flow_trap(&self, flow: FlowIndex, shared: &SharedFlow, generation: u8) -> Trap {
         let new = FlowFlags::NEW_FLOW.bits();
         let fresh = shared.flags.fetch_and(!new, Relaxed) & new != 0;

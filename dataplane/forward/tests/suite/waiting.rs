@@ -16,6 +16,12 @@ const FLOW: Flow = Flow { guest: 0, far: 0, protocol: UDP, port: 1000, outwards:
 /// A node on which a packet from the fabric for the first guest waits.
 fn waiting() -> Lab {
     let mut lab = Lab::new(true);
+    assert_eq!(send(&mut lab), [AGENT]);
+    lab
+}
+
+/// Sends a packet of the flow; where frames went.
+fn send(lab: &mut Lab) -> Vec<vr_types::VifId> {
     let (ends, ports) = FLOW.ends();
     let inet = Inet {
         source: ends[0],
@@ -29,8 +35,7 @@ fn waiting() -> Lab {
     };
     let bytes = from_peer(Wrap::Udp(LABELS[0][0]), PEER, 64, &inet.bytes());
     let sent = lab.receive(&[Traffic { vif: FABRIC, bytes, offload: Offload::NONE }]);
-    assert_eq!(sent.iter().map(|frame| frame.vif).collect::<Vec<_>>(), [AGENT]);
-    lab
+    sent.iter().map(|frame| frame.vif).collect()
 }
 
 /// The agent lets the flow pass; where its packet went.
@@ -74,5 +79,21 @@ fn a_packet_does_not_wait_for_ever() {
     assert_eq!(lab.pass(6000), []);
     assert_eq!(lab.drops(DropReason::FlowUnusable), 1);
     assert_eq!(release(&mut lab), []);
+    lab.close();
+}
+
+/// The agent may not have got the first question.
+#[test]
+fn the_agent_is_asked_again_by_later_packets_of_the_flow() {
+    let mut lab = waiting();
+    assert_eq!(lab.pass(1500), []);
+    for _ in 0..2 {
+        assert_eq!(send(&mut lab), [], "it has time to answer");
+    }
+    assert_eq!(lab.pass(700), []);
+    assert_eq!(send(&mut lab), [AGENT], "no packet finds room, and the agent hears of the flow");
+    assert_eq!(lab.drops(DropReason::FlowQueueLimitExceeded), 1);
+    assert_eq!(send(&mut lab), [], "it has time again");
+    assert_eq!(release(&mut lab), [GUESTS[0]; 3]);
     lab.close();
 }
