@@ -13,6 +13,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tempfile::TempDir;
 use vr_io::netdev::{Feature, set_feature};
+use vr_observe::Steering;
 use vr_tests::netns::Namespace;
 use vr_tests::ping::{Outcome, Plan, ping};
 
@@ -66,9 +67,40 @@ fn topology() -> Topology {
     Topology { networks: vec![network], nodes: vec![node(1), node(2)] }
 }
 
+/// What the fabric devices can do.
+#[derive(Clone, Copy)]
+pub(crate) enum Driver {
+    /// The driver runs XDP programs.
+    Native,
+    /// Nothing but sending and receiving.
+    Plain,
+}
+
+impl Driver {
+    /// Makes `eth0`, and connects it with the segment.
+    fn connect(self, node: &Namespace, segment: &Namespace, port: &str) {
+        let wire = match self {
+            Self::Native => "eth0",
+            Self::Plain => "wire",
+        };
+        node.veth(wire, segment, port).unwrap();
+        segment.ip(&["link", "set", port, "master", "segment"]).unwrap();
+        segment.up(port, 1500, None).unwrap();
+        // As on a wire, frames arrive with complete checksums; a veth would leave that to the receiver.
+        let plain = |device| {
+            node.run(|| set_feature(device, Feature::TransmitChecksums, false)).unwrap().unwrap();
+        };
+        plain(wire);
+        if wire != "eth0" {
+            node.ip(&["link", "add", "eth0", "link", wire, "type", "macvlan", "mode", "passthru"]).unwrap();
+            node.up(wire, 1500, None).unwrap();
+        }
+    }
+}
+
 impl Nodes {
     /// Both daemons run, no agent has come yet, and both hosts have their addresses.
-    pub(crate) fn new(title: &str) -> Self {
+    pub(crate) fn new(title: &str, driver: Driver) -> Self {
         let topology = Arc::new(topology());
         let create =
             |name: &str| Namespace::create(&format!("vrx-h-{title}-{}-{name}", std::process::id())).unwrap();
@@ -80,11 +112,7 @@ impl Nodes {
         let mut host = |number: usize| {
             let node = &topology.nodes[number];
             let (own, pod) = (create(&node.name), create(&node.pods[0].name));
-            own.veth("eth0", &segment, &node.name).unwrap();
-            segment.ip(&["link", "set", &node.name, "master", "segment"]).unwrap();
-            segment.up(&node.name, 1500, None).unwrap();
-            // As on a wire, frames arrive with complete checksums; a veth would leave that to the receiver.
-            own.run(|| set_feature("eth0", Feature::TransmitChecksums, false)).unwrap().unwrap();
+            driver.connect(&own, &segment, &node.name);
             own.up("eth0", 1500, Some(node.mac)).unwrap();
             own.veth("pod", &pod, "eth0").unwrap();
             own.up("pod", 1450, None).unwrap();
@@ -153,10 +181,14 @@ impl Nodes {
         ping(&self.pods[0], plan).unwrap().complete()
     }
 
-    /// A counter of the steering program of the first node.
+    /// What the steering program of the first node reports.
+    pub(crate) fn steering(&self) -> Steering {
+        vr_observe::fetch(&self.hosts[0].sockets()).unwrap().steering.remove(0)
+    }
+
+    /// A counter of it.
     pub(crate) fn counter(&self, name: &str) -> u64 {
-        let report = vr_observe::fetch(&self.hosts[0].sockets()).unwrap();
-        let counters = &report.steering[0].counters;
+        let counters = self.steering().counters;
         counters.iter().find(|(counter, _)| counter == name).unwrap().1
     }
 }
