@@ -1,9 +1,13 @@
 //! Runtime options of `vrouter_ops` (control.md 4.2).
 
+use vr_types::Release;
+
 /// Settings that the agent and the `vrouter` utility read and change. What this forwarder has no use for is
 /// remembered all the same, so that a GET shows what was set.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Options {
+    /// Release of the other side. It does not change while the tables exist.
+    pub release: Release,
     /// Receive offload for guests.
     pub perfr: i32,
     /// Segment before encapsulation.
@@ -53,6 +57,7 @@ pub struct Options {
 impl Default for Options {
     fn default() -> Self {
         Self {
+            release: Release::Current,
             perfr: 1,
             perfs: 1,
             from_vm_mss_adj: 1,

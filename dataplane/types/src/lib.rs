@@ -7,12 +7,14 @@
 mod drop_reason;
 mod id;
 mod mac;
+mod release;
 mod trap;
 mod tunnel;
 
 pub use drop_reason::DropReason;
 pub use id::{BridgeIndex, FlowId, FlowIndex, Label, MirrorId, NexthopId, VifId, Vni, VrfId, WorkerId};
 pub use mac::Mac;
+pub use release::Release;
 pub use trap::{Trap, TrapReason};
 pub use tunnel::TunnelKind;
 

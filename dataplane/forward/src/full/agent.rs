@@ -4,7 +4,7 @@ use vr_tables::stats::VifCounter;
 use vr_tables::vif::{Vif, VifKind};
 use vr_types::{DropReason, VifId, VrfId};
 
-use super::trap::{AGENT_HEADER, ETHERNET};
+use super::trap::ETHERNET;
 use super::{Full, Kind, Pkt};
 use crate::bytes::{be16, be32};
 use crate::verdict::Stop;
@@ -26,7 +26,7 @@ impl Full<'_> {
         ) else {
             return Stop::Drop(DropReason::Pull);
         };
-        if let Err(stop) = pkt.pull(ETHERNET + AGENT_HEADER) {
+        if let Err(stop) = pkt.pull(ETHERNET + self.agent_header().len()) {
             return stop;
         }
         pkt.received = (pkt.frame.headroom() as u16, pkt.frame.len() as u32);

@@ -3,7 +3,7 @@
 use vr_tables::nexthop::{Encap, Nexthop, NexthopFamily, NexthopFlags};
 use vr_tables::stats::VrfCounter;
 use vr_tables::vif::{Vif, VifKind};
-use vr_types::{DropReason, Mac, Trap, TrapReason};
+use vr_types::{DropReason, Mac, Release, Trap, TrapReason};
 
 use super::{Full, Pkt};
 use crate::bytes::{array, be16, put};
@@ -55,6 +55,8 @@ impl Full<'_> {
         let header = usize::from(bytes[0] & 0xf) * 4;
         let bfd = bytes[0] >> 4 == 4 && bytes.get(9) == Some(&17) && be16(bytes, header + 2) == Some(3784);
         self.count_vrf(pkt.vrf, VrfCounter::Encaps);
+        // R2.20 knows no reason for BFD.
+        let bfd = bfd && self.tables.options.release == Release::Current;
         Stop::Trap(match bytes.get(header + 9).filter(|_| bfd) {
             Some(state) => Trap::with(TrapReason::Bfd, u32::from(state & 0xc0)),
             None => Trap::new(TrapReason::Nexthop),

@@ -6,7 +6,7 @@ use vr_tables::epochs::NexthopGroup;
 use vr_tables::flow::{FlowAction, FlowFlags, FlowHash, FlowKey, InsertError, SharedFlow, Source};
 use vr_tables::nexthop::{Nexthop, NexthopAction, NexthopFlags};
 use vr_tables::vif::{VifFlags, VifKind};
-use vr_types::{DropReason, FlowIndex, NexthopId, VrfId};
+use vr_types::{DropReason, FlowIndex, NexthopId, Release, VrfId};
 
 use super::flow_key::Keyed;
 use super::fragments::is_later_fragment;
@@ -98,7 +98,8 @@ impl Full<'_> {
         }
         let policy = vif.flags.contains(VifFlags::POLICY);
         if pkt.kind == Kind::Inet6 {
-            return pkt.flow_wanted || policy;
+            // R2.20 has no IPv6 flows: nobody would answer for one.
+            return (pkt.flow_wanted || policy) && self.tables.options.release == Release::Current;
         }
         let Some(destination) = array::<4>(pkt.l3(), 16) else { return policy || pkt.flow_wanted };
         let link_local = vif.kind.is_host_side() && destination[..2] == [169, 254];

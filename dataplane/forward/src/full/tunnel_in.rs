@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use vr_tables::nexthop::{NexthopAction, NexthopFamily, NexthopFlags, NexthopSlot};
-use vr_types::{DropReason, Label, Trap, TrapReason, Vni, VrfId};
+use vr_types::{DropReason, Label, Release, Trap, TrapReason, Vni, VrfId};
 
 use super::local::{MPLS_PORTS, VXLAN_PORT};
 use super::{Full, Kind, Pkt};
@@ -105,8 +105,11 @@ impl Full<'_> {
 
     fn vxlan_input(&mut self, pkt: &mut Pkt, at: usize) -> Stop {
         match self.vni(pkt, at) {
-            Ok((slot, false)) => self.output(pkt, slot),
-            Ok((_, true)) => Stop::Trap(Trap::new(TrapReason::RouterAlert)),
+            // R2.20 knows neither the bit nor the reason.
+            Ok((_, true)) if self.tables.options.release == Release::Current => {
+                Stop::Trap(Trap::new(TrapReason::RouterAlert))
+            }
+            Ok((slot, _)) => self.output(pkt, slot),
             Err(stop) => stop,
         }
     }

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use vr_types::{Mac, TunnelKind, VifId};
+use vr_types::{Mac, Release, TunnelKind, VifId};
 use vr_wire::encap::{EncapTemplate, port};
 
 use super::CommandError;
@@ -155,8 +155,12 @@ fn labelled_tunnel(
     };
     let two_labels = spec.flags.contains(NexthopFlags::TUNNEL_MPLS_O_MPLS);
     let transport_label = two_labels.then_some(spec.transport_label);
+    let mpls_port = match snapshot.options.release {
+        Release::Current => port::MPLS,
+        Release::R220 => port::MPLS_OLD,
+    };
     let template = |ethernet: &[u8]| {
-        EncapTemplate::new(kind, ethernet, source, destination, port::MPLS, transport_label)
+        EncapTemplate::new(kind, ethernet, source, destination, mpls_port, transport_label)
             .map_err(|_| invalid("the rewrite is too long"))
     };
     let (vif, first, underlay) = if spec.flags.contains(NexthopFlags::TUNNEL_UNDERLAY_ECMP) {
