@@ -14,7 +14,7 @@ use agent_sim::statistics::{self, PortCounters};
 use agent_sim::topology::{Gateway, Network, Node, Pod, Reach, Topology, Tunnel};
 use agent_sim::{Agent, program};
 use vr_shim::{About, Server};
-use vr_tables::control::{AttachError, Datapath, Tables, TablesConfig};
+use vr_tables::control::{AttachError, Attached, Datapath, Tables, TablesConfig};
 use vr_tables::vif::Vif;
 use vr_types::{FlowIndex, VifId};
 
@@ -22,8 +22,8 @@ use vr_types::{FlowIndex, VifId};
 struct NoPackets;
 
 impl Datapath for NoPackets {
-    fn attach(&mut self, _: &Vif) -> Result<Option<u32>, AttachError> {
-        Ok(None)
+    fn attach(&mut self, _: &Vif) -> Result<Attached, AttachError> {
+        Ok(Attached::default())
     }
 
     fn detach(&mut self, _: VifId) {}

@@ -26,6 +26,6 @@ mod workers;
 
 pub use monitor::{Monitor, PortEntry};
 pub use polling::Polling;
-pub use port::{Opened, PortFactory, Queue};
+pub use port::{KernelMac, Opened, PortFactory, Queue};
 pub use status::WorkerFigures;
 pub use workers::{StartError, Workers, WorkersConfig};

@@ -1,7 +1,10 @@
 //! How interfaces get their ports.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use vr_io::Port;
-use vr_tables::control::AttachError;
+use vr_tables::control::{AttachError, Attached};
 use vr_tables::vif::Vif;
 use vr_types::{Mac, VifId};
 
@@ -13,7 +16,7 @@ pub struct Queue {
     pub sends: bool,
     /// Address of the kernel's network device behind the port: unicast frames are sent under it, because the
     /// kernel drops those for others (control.md 4.3).
-    pub kernel_mac: Option<Mac>,
+    pub kernel_mac: Option<KernelMac>,
     /// How the device is used and why so, for people.
     pub detail: String,
 }
@@ -26,13 +29,42 @@ impl Queue {
     }
 }
 
+/// The address of a network device, which may change while a worker sends to it.
+#[derive(Clone, Debug)]
+pub struct KernelMac(Arc<AtomicU64>);
+
+impl KernelMac {
+    /// The address as it is now.
+    #[must_use]
+    pub fn new(mac: Mac) -> Self {
+        Self(Arc::new(AtomicU64::new(to_number(mac))))
+    }
+
+    /// The device has another address.
+    pub fn set(&self, mac: Mac) {
+        self.0.store(to_number(mac), Ordering::Relaxed);
+    }
+
+    /// The address that was set last.
+    #[inline]
+    #[must_use]
+    pub fn get(&self) -> Mac {
+        let [.., a, b, c, d, e, f] = self.0.load(Ordering::Relaxed).to_be_bytes();
+        Mac([a, b, c, d, e, f])
+    }
+}
+
+fn to_number(Mac([a, b, c, d, e, f]): Mac) -> u64 {
+    u64::from_be_bytes([0, 0, a, b, c, d, e, f])
+}
+
 /// An interface's port.
 #[derive(Default)]
 pub struct Opened {
     /// Its queues; none for an interface that uses another one's port.
     pub queues: Vec<Queue>,
-    /// MTU of the device with Ethernet header, if it is known.
-    pub mtu: Option<u32>,
+    /// What the device says about itself.
+    pub device: Attached,
 }
 
 /// Opens ports. The daemon's looks at type, transport and device; tests use memory.
@@ -43,6 +75,23 @@ pub trait PortFactory {
     /// [`AttachError`] when there is none, or the system refuses.
     fn open(&mut self, vif: &Vif) -> Result<Opened, AttachError>;
 
+    /// An interface was changed.
+    fn changed(&mut self, _vif: &Vif) {}
+
     /// The queues of an interface are closed.
     fn closed(&mut self, vif: VifId);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::KernelMac;
+    use vr_types::Mac;
+
+    #[test]
+    fn an_address_comes_out_as_it_was_put_in() {
+        let shared = KernelMac::new(Mac([1, 2, 3, 4, 5, 6]));
+        assert_eq!(shared.get(), Mac([1, 2, 3, 4, 5, 6]));
+        shared.clone().set(Mac([0xfe, 0, 0, 0, 0, 0xff]));
+        assert_eq!(shared.get(), Mac([0xfe, 0, 0, 0, 0, 0xff]));
+    }
 }

@@ -5,7 +5,7 @@ use vr_io::{Capabilities, PortKind, Readiness};
 use vr_types::{VifId, WorkerId};
 
 use crate::poller::Poller;
-use crate::port::Queue;
+use crate::port::{KernelMac, Queue};
 
 /// A queue with the packets that wait for the end of the pass.
 pub(crate) struct Slot {
@@ -35,7 +35,7 @@ impl Slot {
 
     /// Sends what waits.
     fn transmit(&mut self, pool: &mut FramePool) {
-        if let Some(mac) = self.queue.kernel_mac {
+        if let Some(mac) = self.queue.kernel_mac.as_ref().map(KernelMac::get) {
             for packet in self.outgoing.iter_mut() {
                 if let Some(destination) = packet.frame.bytes_mut().first_chunk_mut::<6>()
                     && destination[0] & 1 == 0

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use vr_forward::{Forwarder, Now, Output, Shared};
 use vr_frame::{Batch, FramePool};
-use vr_tables::control::{AttachError, Datapath, Tables};
+use vr_tables::control::{AttachError, Attached, Datapath, Tables};
 use vr_tables::grace::Grace;
 use vr_tables::vif::Vif;
 use vr_types::{FlowIndex, VifId, WorkerId};
@@ -143,12 +143,16 @@ impl<F> Workers<F> {
 }
 
 impl<F: PortFactory> Datapath for Workers<F> {
-    fn attach(&mut self, vif: &Vif) -> Result<Option<u32>, AttachError> {
-        let Opened { queues, mtu } = self.factory.open(vif)?;
+    fn attach(&mut self, vif: &Vif) -> Result<Attached, AttachError> {
+        let Opened { queues, device } = self.factory.open(vif)?;
         if !queues.is_empty() {
             self.hand_out(vif, queues);
         }
-        Ok(mtu)
+        Ok(device)
+    }
+
+    fn changed(&mut self, vif: &Vif) {
+        self.factory.changed(vif);
     }
 
     fn detach(&mut self, vif: VifId) {

@@ -9,7 +9,7 @@ use sandesh::{Compat, Message, Record, decode};
 use vr_forward::{Forwarder, Now, Output, Shared};
 use vr_frame::{Batch, FramePool, Packet, PoolSet, PoolSizes};
 use vr_shim::{About, Responder};
-use vr_tables::control::{AttachError, Datapath, Tables, TablesConfig};
+use vr_tables::control::{AttachError, Attached, Datapath, Tables, TablesConfig};
 use vr_tables::flow::SharedFlow;
 use vr_tables::options::Options;
 use vr_tables::vif::Vif;
@@ -24,9 +24,9 @@ struct Ports {
 }
 
 impl Datapath for Ports {
-    fn attach(&mut self, vif: &Vif) -> Result<Option<u32>, AttachError> {
+    fn attach(&mut self, vif: &Vif) -> Result<Attached, AttachError> {
         self.names.insert(vif.id, vif.details.name.clone());
-        Ok(None)
+        Ok(Attached::default())
     }
 
     fn detach(&mut self, vif: VifId) {

@@ -12,7 +12,7 @@ use std::time::Duration;
 use sandesh::netlink::{FrameReader, Header, write_request};
 use sandesh::{Compat, Message, Record, decode};
 use vr_shim::{About, Machine, MachinePort, Recorder, Server};
-use vr_tables::control::{AttachError, Datapath, Tables, TablesConfig};
+use vr_tables::control::{AttachError, Attached, Datapath, Tables, TablesConfig};
 use vr_tables::options::Options;
 use vr_tables::vif::Vif;
 use vr_types::{FlowIndex, VifId};
@@ -21,8 +21,8 @@ use vr_types::{FlowIndex, VifId};
 struct NoPorts;
 
 impl Datapath for NoPorts {
-    fn attach(&mut self, _: &Vif) -> Result<Option<u32>, AttachError> {
-        Ok(None)
+    fn attach(&mut self, _: &Vif) -> Result<Attached, AttachError> {
+        Ok(Attached::default())
     }
 
     fn detach(&mut self, _: VifId) {}

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use vr_forward::{Forwarder, Now, Output, Shared};
 use vr_frame::{Batch, FramePool, Offload, Packet, PoolSet, PoolSizes};
-use vr_tables::control::{AttachError, Datapath, Limits, Tables, TablesConfig};
+use vr_tables::control::{AttachError, Attached, Datapath, Limits, Tables, TablesConfig};
 use vr_tables::geometry::Geometry;
 use vr_tables::stats::{Cores, VifTotals};
 use vr_tables::vif::Vif;
@@ -22,8 +22,8 @@ pub(crate) struct Ports {
 }
 
 impl Datapath for Ports {
-    fn attach(&mut self, _: &Vif) -> Result<Option<u32>, AttachError> {
-        Ok(None)
+    fn attach(&mut self, _: &Vif) -> Result<Attached, AttachError> {
+        Ok(Attached::default())
     }
 
     fn detach(&mut self, _: VifId) {}

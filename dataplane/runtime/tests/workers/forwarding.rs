@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use vr_io::{MemoryPort, PortKind};
-use vr_runtime::{Polling, Queue, WorkerFigures};
+use vr_runtime::{KernelMac, Polling, Queue, WorkerFigures};
 use vr_tables::vif::VifFlags;
 use vr_types::{Mac, WorkerId};
 
@@ -81,7 +81,7 @@ fn a_queue_that_only_receives_is_not_sent_by() {
     let kernel = Mac([2, 0, 0, 0, 9, 9]);
     let queues = vec![
         Queue { sends: false, ..Queue::new(Box::new(listening)) },
-        Queue { kernel_mac: Some(kernel), ..Queue::new(Box::new(both)) },
+        Queue { kernel_mac: Some(KernelMac::new(kernel)), ..Queue::new(Box::new(both)) },
     ];
     lab.add_guest(1, VifFlags::empty(), queues);
     let mut b = lab.add_plain(2);

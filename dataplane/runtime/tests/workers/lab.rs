@@ -39,7 +39,7 @@ impl PortFactory for Prepared {
     fn open(&mut self, vif: &Vif) -> Result<Opened, AttachError> {
         let queues = self.ports.remove(&vif.id);
         let queues = queues.ok_or_else(|| AttachError::NoDevice(vif.details.name.clone()))?;
-        Ok(Opened { queues, mtu: None })
+        Ok(Opened { queues, ..Opened::default() })
     }
 
     fn closed(&mut self, vif: VifId) {

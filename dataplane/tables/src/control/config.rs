@@ -65,7 +65,7 @@ impl Limits {
     /// VRFs.
     pub const VRFS: (u32, u32) = (2, 65_000);
     /// Flow entries, overflow included.
-    pub const FLOWS: (u32, u32) = (1024, 1 << 24);
+    pub const FLOWS: (u32, u32) = (1024, (1 << 24) - 4);
     /// Bridge entries, overflow included; compiled flows have 21 bits for them, one value means none.
     pub const BRIDGE: (u32, u32) = (1024, (1 << 21) - 1);
 

@@ -1,4 +1,4 @@
-use vr_types::{FlowIndex, VifId};
+use vr_types::{FlowIndex, Mac, VifId};
 
 use crate::vif::Vif;
 
@@ -19,15 +19,27 @@ pub enum AttachError {
     Refused(String),
 }
 
+/// What the device of a new interface says about itself, as far as it is known.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Attached {
+    /// MTU with Ethernet header; that of an interface whose request names none.
+    pub mtu: Option<u32>,
+    /// Address; that of an interface whose request names none (control.md 7.4).
+    pub mac: Option<Mac>,
+}
+
 /// What the control thread asks of the side that moves packets. Implemented by the daemon over its workers,
 /// and by tests in process.
 pub trait Datapath {
     /// Opens the port of a new interface and hands it to a worker. Called before the interface is published.
-    /// The MTU with Ethernet header that the device has, if it is known.
+    /// Returns what the device says about itself.
     ///
     /// # Errors
     /// [`AttachError`]; the interface is then not added.
-    fn attach(&mut self, vif: &Vif) -> Result<Option<u32>, AttachError>;
+    fn attach(&mut self, vif: &Vif) -> Result<Attached, AttachError>;
+
+    /// An interface that has a port was changed. Called before the change is published.
+    fn changed(&mut self, _vif: &Vif) {}
 
     /// Closes the port of an interface that was removed. Called after the removal was published.
     fn detach(&mut self, vif: VifId);

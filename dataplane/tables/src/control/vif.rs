@@ -169,7 +169,7 @@ impl Tables {
             return Ok(());
         }
         match self.work.vif(spec.id).cloned() {
-            Some(vif) => self.vif_change(spec, vif),
+            Some(vif) => self.vif_change(spec, vif, datapath),
             None => self.vif_create(spec, kind, datapath),
         }
     }
@@ -193,11 +193,12 @@ impl Tables {
         if self.mock && matches!(kind, VifKind::Host | VifKind::Agent | VifKind::Physical) {
             vif.flags |= VifFlags::MOCK_DEVICE;
         }
-        let device_mtu = datapath.attach(&vif)?;
-        if spec.mtu == 0
-            && let Some(mtu) = device_mtu
-        {
-            vif.mtu = mtu;
+        let device = datapath.attach(&vif)?;
+        if spec.mtu == 0 {
+            vif.mtu = device.mtu.unwrap_or(vif.mtu);
+        }
+        if vif.mac.is_zero() {
+            vif.mac = device.mac.unwrap_or(vif.mac);
         }
         let id = vif.id;
         self.stats.clear_vif(id, Cores::All);
@@ -250,7 +251,12 @@ impl Tables {
         }
     }
 
-    fn vif_change(&mut self, spec: &VifSpec, mut vif: Vif) -> Result<(), CommandError> {
+    fn vif_change(
+        &mut self,
+        spec: &VifSpec,
+        mut vif: Vif,
+        datapath: &mut dyn Datapath,
+    ) -> Result<(), CommandError> {
         let fat_flow = spec.fat_flow()?;
         let source_macs = spec.source_macs()?;
         if spec.pbb_mac == GivenMac::Malformed {
@@ -283,6 +289,7 @@ impl Tables {
             self.leave_parent(&sub);
             self.join_parent(&sub);
         }
+        datapath.changed(&vif);
         self.work.vifs.set(id.index(), Some(vif));
         if kind.is_host_side() {
             self.note_inet6_underlay(id);

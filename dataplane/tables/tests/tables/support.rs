@@ -6,8 +6,8 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use vr_tables::bridge::BridgeFlags;
 use vr_tables::control::{
-    AttachError, BridgeSpec, CommandError, Datapath, FlowSpec, GivenMac, Limits, NexthopKind, NexthopSpec,
-    Prefix, Reverse, RouteSpec, Tables, TablesConfig, VifSpec,
+    AttachError, Attached, BridgeSpec, CommandError, Datapath, FlowSpec, GivenMac, Limits, NexthopKind,
+    NexthopSpec, Prefix, Reverse, RouteSpec, Tables, TablesConfig, VifSpec,
 };
 use vr_tables::fib::RouteFlags;
 use vr_tables::flow::{FlowAction, FlowFlags, FlowKey};
@@ -35,12 +35,12 @@ pub(crate) const VRFS: u32 = 16;
 pub(crate) struct NoPorts;
 
 impl Datapath for NoPorts {
-    fn attach(&mut self, vif: &Vif) -> Result<Option<u32>, AttachError> {
+    fn attach(&mut self, vif: &Vif) -> Result<Attached, AttachError> {
         match vif.details.name.as_str() {
             "missing" => Err(AttachError::NoDevice(vif.details.name.clone())),
             "strange" => Err(AttachError::Unsupported),
             "large" => Err(AttachError::NoMemory("buffers".to_owned())),
-            _ => Ok(None),
+            _ => Ok(Attached::default()),
         }
     }
 

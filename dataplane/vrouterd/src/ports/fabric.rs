@@ -4,6 +4,7 @@ use steer_loader::{AttachMode, Steer, SteerOptions};
 use vr_io::afxdp::{self, AfXdpConfig, XdpHook, XskBackend};
 use vr_io::{PacketConfig, PacketFilter, PacketPort, netdev};
 use vr_runtime::{Opened, Queue};
+use vr_tables::control::Attached;
 use vr_tables::vif::Vif;
 use vr_types::Mac;
 
@@ -52,13 +53,14 @@ impl Factory {
     pub(super) fn open_fabric(&mut self, vif: &Vif) -> Result<Opened, OpenError> {
         let configured = self.fabric.device.as_ref().map(|device| device.as_str().to_owned());
         let device = configured.unwrap_or_else(|| vif.details.name.clone());
-        let mtu = self.take_note_of(&device)?.mtu;
+        let FabricDevice { mac, mtu } = self.take_note_of(&device)?;
         let queues = match self.fabric.backend {
             Backend::Packet => open_packet(&device)?,
             Backend::Auto | Backend::Ring => self.open_steered(vif, &device, XskBackend::Ring)?,
             Backend::XskRs => self.open_steered(vif, &device, XskBackend::XskRs)?,
         };
-        Ok(Opened { queues, mtu: Some(mtu + ETHERNET) })
+        let device = Attached { mtu: Some(mtu + ETHERNET), mac: Some(mac) };
+        Ok(Opened { queues, device })
     }
 
     /// Attaches the steering program, in place of one that is there.
@@ -163,11 +165,11 @@ fn keep_apart(device: &str) {
 fn open_neighbours(device: &str) -> Result<Vec<Queue>, OpenError> {
     let config = PacketConfig {
         promiscuous: false,
-        filter: PacketFilter::Neighbours,
+        filter: PacketFilter::Control,
         buffer: 256 << 10,
         ..PacketConfig::new(device)
     };
-    let detail = "copies of ARP and neighbour discovery".to_owned();
+    let detail = "copies of ARP, neighbour discovery and ICMP errors about tunnels".to_owned();
     let queue = |port| Queue { sends: false, detail: detail.clone(), ..Queue::new(Box::new(port)) };
     Ok(PacketPort::open(&config)?.into_iter().map(queue).collect())
 }

@@ -33,8 +33,8 @@ struct Fabric {
 struct Host {
     vif: VifId,
     device: String,
-    /// The address that the agent has named for it.
-    address: Option<IpAddr>,
+    /// The addresses that the agent has named for it.
+    addresses: Vec<IpAddr>,
 }
 
 impl Fabrics {
@@ -54,12 +54,12 @@ impl Fabrics {
         state.refresh();
     }
 
-    /// The interface of the host is served from now on. The agent's word for its address may be on another device
-    /// than the fabric's.
-    pub(super) fn set_host(&self, vif: VifId, device: &str, address: Ipv4Addr) {
+    /// The interface of the host is served from now on. The agent's words for its addresses, its own and that of
+    /// loopback, may be on another device than the fabric's.
+    pub(super) fn set_host(&self, vif: VifId, device: &str, addresses: [Ipv4Addr; 2]) {
         let mut state = self.lock();
-        let address = Some(IpAddr::V4(address)).filter(|address| !address.is_unspecified());
-        state.host = Some(Host { vif, device: device.to_owned(), address });
+        let named = addresses.into_iter().filter(|address| !address.is_unspecified()).map(IpAddr::V4);
+        state.host = Some(Host { vif, device: device.to_owned(), addresses: named.collect() });
         state.refresh();
     }
 
@@ -110,7 +110,7 @@ impl State {
         for fabric in &mut self.fabrics {
             let mut wanted = endpoints::of_device(&fabric.device);
             if let Some(host) = &self.host {
-                wanted.extend(host.address);
+                wanted.extend(&host.addresses);
                 if fabric.steer.is_joined() {
                     wanted.extend(endpoints::of_device(&host.device));
                 }

@@ -15,7 +15,7 @@ use std::path::PathBuf;
 
 use vr_frame::PoolSet;
 use vr_io::{Pkt0Port, netdev};
-use vr_runtime::{Opened, PortFactory, Queue};
+use vr_runtime::{KernelMac, Opened, PortFactory, Queue};
 use vr_tables::control::AttachError;
 use vr_tables::vif::{Vif, VifKind};
 use vr_types::VifId;
@@ -46,6 +46,8 @@ pub(crate) struct Factory {
     /// Test mode.
     mock: bool,
     agent: Option<AgentWatch>,
+    /// Addresses of the kernel's devices that workers send to.
+    kernel_macs: Vec<(VifId, String, KernelMac)>,
     /// The fabric device that was looked at last.
     fabric_device: Option<FabricDevice>,
     workers: u32,
@@ -65,6 +67,7 @@ impl Factory {
             machines: Machines::new(config.vhost_user.role.into(), config.mock, workers),
             mock: config.mock,
             agent: None,
+            kernel_macs: Vec::new(),
             fabric_device: None,
             workers,
         }
@@ -74,6 +77,12 @@ impl Factory {
     pub(crate) fn refresh(&mut self) {
         self.fabrics.refresh();
         self.pods.sweep();
+        for (_, device, address) in &self.kernel_macs {
+            // A device that is gone keeps the address that it had.
+            if let Ok(mac) = netdev::mac(device) {
+                address.set(mac);
+            }
+        }
     }
 
     /// Agents ask for a vhost-user socket also where a pod has a network device (control.md 8).
@@ -105,7 +114,7 @@ impl PortFactory for Factory {
             VifKind::Physical => self.open_fabric(vif),
             VifKind::Host => self.open_vhost0(vif),
             VifKind::Agent => self.open_agent(vif.id),
-            VifKind::Gateway | VifKind::XenLinkLocal => host::open_tap(&vif.details.name),
+            VifKind::Gateway | VifKind::XenLinkLocal => self.open_tap(vif),
             VifKind::Virtual => self.open_guest(vif),
         };
         let opened = opened.map_err(|error| {
@@ -119,7 +128,14 @@ impl PortFactory for Factory {
         Ok(opened)
     }
 
+    fn changed(&mut self, vif: &Vif) {
+        if vif.kind == VifKind::Host && !self.mock {
+            self.set_host(vif);
+        }
+    }
+
     fn closed(&mut self, vif: VifId) {
+        self.kernel_macs.retain(|(of, ..)| *of != vif);
         self.fabrics.remove(vif);
         self.pods.park(vif);
         self.agent.take_if(|agent| agent.is_of(vif));
@@ -129,5 +145,5 @@ impl PortFactory for Factory {
 
 /// One queue, and nothing known of its MTU.
 fn single(queue: Queue) -> Opened {
-    Opened { queues: vec![queue], mtu: None }
+    Opened { queues: vec![queue], ..Opened::default() }
 }

@@ -44,7 +44,7 @@ impl Machines {
         let detail = format!("{} at {}", role_name(self.role), config.path.display());
         let queue = |port| Queue { detail: detail.clone(), ..Queue::new(Box::new(port)) };
         let queues = thread.open(&config)?.into_iter().map(queue).collect();
-        Ok(Opened { queues, mtu: None })
+        Ok(Opened { queues, ..Opened::default() })
     }
 }
 

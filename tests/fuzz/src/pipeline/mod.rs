@@ -7,7 +7,7 @@ mod node;
 
 use vr_forward::{Forwarder, Now, Output, Shared, make_plain};
 use vr_frame::{Batch, FramePool, Offload, Packet, PoolSet, PoolSizes, leaked_frames};
-use vr_tables::control::{AttachError, Datapath, Limits, Tables, TablesConfig};
+use vr_tables::control::{AttachError, Attached, Datapath, Limits, Tables, TablesConfig};
 use vr_tables::geometry::Geometry;
 use vr_tables::vif::Vif;
 use vr_types::{FlowIndex, VifId, WorkerId};
@@ -45,8 +45,8 @@ pub fn pipeline(data: &[u8]) {
 struct Changes(Vec<FlowIndex>);
 
 impl Datapath for Changes {
-    fn attach(&mut self, _: &Vif) -> Result<Option<u32>, AttachError> {
-        Ok(None)
+    fn attach(&mut self, _: &Vif) -> Result<Attached, AttachError> {
+        Ok(Attached::default())
     }
 
     fn detach(&mut self, _: VifId) {}
