@@ -87,7 +87,7 @@ fn overlong_frames_are_counted() {
         let lengths: &[usize] = match kind {
             // One is longer than what the agent may send, one than any buffer.
             Kind::Pkt0 => &[9061, 70_000],
-            Kind::Pcap => &[70_000, 100_000],
+            Kind::Pcap | Kind::VhostUser => &[70_000, 100_000],
             Kind::Xdp(..) => &[1793, 2500],
             // There is nothing longer than what these take.
             Kind::Memory | Kind::Packet | Kind::Tap => return,
@@ -112,10 +112,14 @@ fn overlong_frames_are_counted() {
 
 #[test]
 fn jumbo_frames_arrive_whole_where_there_are_large_buffers() {
-    for kind in [Kind::Packet, Kind::Tap] {
+    for kind in [Kind::Packet, Kind::Tap, Kind::VhostUser] {
         in_namespace(move || {
             let mut rig = Rig::new(kind, &[]);
-            let devices: &[&str] = if kind == Kind::Tap { &["vrx-tap"] } else { &["vrx-a", "vrx-b"] };
+            let devices: &[&str] = match kind {
+                Kind::Tap => &["vrx-tap"],
+                Kind::Packet => &["vrx-a", "vrx-b"],
+                _ => &[],
+            };
             for device in devices {
                 netdev::set_mtu(device, 65_521).unwrap();
             }

@@ -20,8 +20,8 @@ fn bound(kind: Kind) -> f64 {
         // Each frame is a call, and there are some that find nothing.
         Kind::Tap => 1.1,
         // A call takes a batch, though the first ones ask for fewer; of an AF_XDP ring 32 frames or more. A file is
-        // read and written in blocks.
-        Kind::Packet | Kind::Pkt0 | Kind::Xdp(..) | Kind::Pcap => 0.05,
+        // read and written in blocks. A guest gets one event for each batch.
+        Kind::Packet | Kind::Pkt0 | Kind::VhostUser | Kind::Xdp(..) | Kind::Pcap => 0.05,
     }
 }
 

@@ -28,8 +28,13 @@ const BASE: u64 = 0x1_0000_0000;
 /// Parts of a ring, by their distance from its begin.
 const AVAILABLE: u64 = 0x8_0000;
 const USED: u64 = 0x9_1000;
-const BUFFERS: u64 = 0xd_2000;
 const STRIDE: u64 = 0x10_0000;
+
+/// Behind the rings, for each of them: buffers for what is received, or of what is sent.
+const BUFFERS: u64 = 0x800_0000;
+const LONGEST: u64 = 0x2_0000;
+/// Packets that wait at the most.
+const SLOTS: u16 = 512;
 
 /// How a front end behaves.
 #[derive(Clone, Debug)]
@@ -71,8 +76,6 @@ pub struct FrontEnd {
     /// Bytes of the header before packets.
     header: usize,
     pub offered: Option<u64>,
-    /// The next buffer for something to send.
-    data: u64,
 }
 
 fn event() -> EventFd {
@@ -110,7 +113,7 @@ impl FrontEnd {
         let memory = File::from(memfd_create("vrx-guest", MFdFlags::MFD_CLOEXEC).unwrap());
         let count = u64::from(manners.pairs) * 2;
         // Sparse: only what is used takes memory.
-        memory.set_len((count + 64) * STRIDE).unwrap();
+        memory.set_len(count * (STRIDE + BUFFERS)).unwrap();
         let features = manners.features.unwrap_or(0);
         let rings = (0..count)
             .map(|number| Ring { base: number * STRIDE, available: 0, used: 0, kick: event(), call: event() })
@@ -122,7 +125,6 @@ impl FrontEnd {
             rings,
             header: if features & MRG_RXBUF != 0 { 12 } else { 10 },
             offered: None,
-            data: (count + 32) * STRIDE,
         };
         front_end.shake_hands();
         front_end
@@ -144,12 +146,22 @@ impl FrontEnd {
         for number in 0..self.rings.len() {
             if number % 2 == 0 {
                 for buffer in 0..count {
-                    let at = self.rings[number].base + BUFFERS + u64::from(buffer) * u64::from(len);
+                    let at = self.buffers(number) + u64::from(buffer) * u64::from(len);
                     self.post_receive(number / 2, buffer, at, len);
                 }
             }
             self.set_up(number);
         }
+        if self.manners.reads {
+            // The answer comes when all of that is done.
+            self.message(17, &[], &[]);
+            self.reply(17);
+        }
+    }
+
+    /// Where the buffers of a ring are.
+    fn buffers(&self, number: usize) -> u64 {
+        self.rings.len() as u64 * STRIDE + number as u64 * BUFFERS
     }
 
     fn set_up(&mut self, number: usize) {
@@ -232,16 +244,22 @@ impl FrontEnd {
         self.make_available(2 * pair, number);
     }
 
-    /// Posts a packet behind a header, in one descriptor, which is said to be written to, as rigs do.
+    /// Posts a packet behind a header, in one descriptor, which is said to be written to, as rigs do. Waits for
+    /// room.
     pub fn send(&mut self, pair: usize, header: &[u8; 10], packet: &[u8]) {
+        let number = 2 * pair + 1;
+        let slots = self.manners.ring.min(SLOTS);
+        while self.rings[number].available.wrapping_sub(self.taken(pair)) == slots {
+            std::thread::yield_now();
+        }
+        let slot = self.rings[number].available % slots;
+        let at = self.buffers(number) + u64::from(slot) * LONGEST;
         let mut bytes = header.to_vec();
         bytes.resize(self.header, 0);
         bytes.extend_from_slice(packet);
-        self.memory.write_all_at(&bytes, self.data).unwrap();
-        self.describe(2 * pair + 1, 0, (self.data, bytes.len() as u32, 2, 0));
-        self.data += bytes.len().next_multiple_of(64) as u64;
-        // Always the same descriptor: the packet before has to be taken.
-        self.make_available(2 * pair + 1, 0);
+        self.memory.write_all_at(&bytes, at).unwrap();
+        self.describe(number, slot, (at, bytes.len() as u32, 2, 0));
+        self.make_available(number, slot);
     }
 
     /// How many packets of a pair the back end has taken.

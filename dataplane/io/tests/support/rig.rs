@@ -1,6 +1,7 @@
 //! One port of each kind, with something at its other side.
 
 use std::any::Any;
+use std::collections::VecDeque;
 use std::fs;
 use std::os::unix::net::UnixDatagram;
 use std::path::PathBuf;
@@ -10,9 +11,13 @@ use pcap_file::pcap::{PcapHeader, PcapPacket, PcapReader, PcapWriter};
 use tempfile::TempDir;
 use vr_frame::{Batch, FramePool, Packet, PoolSet, PoolSizes};
 use vr_io::afxdp::{self, AfXdpConfig, Rung, XdpHook, XskBackend};
-use vr_io::{MemoryPort, PacketConfig, PacketPort, PcapPort, Pkt0Port, Port, TapConfig, TapPort};
+use vr_io::{
+    MemoryPort, PacketConfig, PacketPort, PcapPort, Pkt0Port, Pkt0Socket, Port, TapConfig, TapPort,
+    VhostUser, VhostUserConfig, VhostUserPort, VhostUserRole,
+};
 
 use super::bpf::{Hook, Redirect};
+use super::front_end::{CSUM, FrontEnd, GUEST_CSUM, GUEST_TSO, HOST_TSO, MRG_RXBUF, Manners};
 use super::raw::RawPeer;
 use super::wire;
 
@@ -33,12 +38,13 @@ pub enum Kind {
     Packet,
     Tap,
     Pkt0,
+    VhostUser,
     Xdp(XskBackend, Hook),
 }
 
 /// All kinds, or all that were built in.
 pub fn kinds() -> Vec<Kind> {
-    let mut kinds = vec![Kind::Memory, Kind::Pcap, Kind::Packet, Kind::Tap, Kind::Pkt0];
+    let mut kinds = vec![Kind::Memory, Kind::Pcap, Kind::Packet, Kind::Tap, Kind::Pkt0, Kind::VhostUser];
     kinds.extend([Hook::Native, Hook::Generic].map(|hook| Kind::Xdp(XskBackend::Ring, hook)));
     if cfg!(feature = "xsk-rs") {
         kinds.extend([Hook::Native, Hook::Generic].map(|hook| Kind::Xdp(XskBackend::XskRs, hook)));
@@ -92,6 +98,10 @@ impl Rig {
             }
             Kind::Pkt0 => {
                 let (port, peer) = sockets();
+                (Box::new(port), Box::new(peer))
+            }
+            Kind::VhostUser => {
+                let (port, peer) = machine(&mut keep);
                 (Box::new(port), Box::new(peer))
             }
             Kind::Xdp(backend, hook) => {
@@ -266,8 +276,44 @@ impl Peer for FilePeer {
     }
 }
 
+/// A guest whose buffers hold more than a batch of anything.
+struct MachinePeer {
+    front_end: FrontEnd,
+    received: VecDeque<Vec<u8>>,
+}
+
+fn machine(keep: &mut Vec<Box<dyn Any>>) -> (VhostUserPort, MachinePeer) {
+    let directory = TempDir::with_prefix("vrx-io-").unwrap();
+    let path = directory.path().join("uvh_vif_vm");
+    let mut thread = VhostUser::start().unwrap();
+    let config = VhostUserConfig { path: path.clone(), role: VhostUserRole::Client, ports: 1, mock: false };
+    let port = thread.open(&config).unwrap().remove(0);
+    let features = CSUM | GUEST_CSUM | GUEST_TSO | HOST_TSO | MRG_RXBUF;
+    let manners =
+        Manners { features: Some(features), ring: 1024, buffers: (900, 2048), ..Manners::default() };
+    let front_end = FrontEnd::listen(&path, &manners);
+    keep.push(Box::new((thread, directory)));
+    (port, MachinePeer { front_end, received: VecDeque::new() })
+}
+
+impl Peer for MachinePeer {
+    fn send(&mut self, frame: &[u8]) {
+        self.front_end.send(0, &[0; 10], frame);
+    }
+
+    fn receive(&mut self, wait: Duration) -> Option<Vec<u8>> {
+        let end = Instant::now() + wait;
+        while self.received.is_empty() && Instant::now() <= end {
+            let packets = self.front_end.receive(0);
+            self.received.extend(packets.into_iter().map(|packet| packet[12..].to_vec()));
+        }
+        self.received.pop_front()
+    }
+}
+
 struct AgentPeer {
     socket: UnixDatagram,
+    _ours: Pkt0Socket,
     _directory: TempDir,
 }
 
@@ -275,10 +321,11 @@ fn sockets() -> (Pkt0Port, AgentPeer) {
     // Per network namespace, and 10 without this.
     fs::write("/proc/sys/net/unix/max_dgram_qlen", "1024").unwrap();
     let directory = TempDir::with_prefix("vrx-io-").unwrap();
-    let port = Pkt0Port::open(directory.path()).unwrap();
+    let ours = Pkt0Socket::bind(directory.path()).unwrap();
+    let port = ours.port().unwrap();
     let socket = UnixDatagram::bind(directory.path().join(Pkt0Port::AGENTS)).unwrap();
     socket.connect(directory.path().join(Pkt0Port::OURS)).unwrap();
-    (port, AgentPeer { socket, _directory: directory })
+    (port, AgentPeer { socket, _ours: ours, _directory: directory })
 }
 
 impl Peer for AgentPeer {
