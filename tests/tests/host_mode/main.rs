@@ -35,11 +35,12 @@ impl Phase {
     }
 }
 
-/// The longest time without an echo of the host that begins in each phase, printed.
+/// The longest time without an echo of the host in each phase, by its middle, printed.
 fn outages(gaps: &[Gap], phases: &[Phase]) -> Vec<Duration> {
     let mut longest = vec![Duration::ZERO; phases.len()];
     for gap in gaps {
-        let phase = phases.iter().rposition(|phase| phase.from <= gap.begin).unwrap_or(0);
+        let middle = gap.begin + gap.length / 2;
+        let phase = phases.iter().rposition(|phase| phase.from <= middle).unwrap_or(0);
         longest[phase] = longest[phase].max(gap.length);
     }
     for (phase, longest) in phases.iter().zip(&longest) {
