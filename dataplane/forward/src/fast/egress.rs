@@ -1,9 +1,10 @@
 //! Last stage: does the packet fit its nexthop, then rewrite, count, send.
 
-use vr_frame::{BATCH, Packet};
+use vr_frame::{BATCH, Offload, Packet};
 use vr_tables::nexthop::{Encap, Nexthop, NexthopAction, NexthopFamily, NexthopFlags, NexthopSlot, Tunnel};
 use vr_tables::vif::{Vif, VifFlags, VifKind};
 use vr_types::{BridgeIndex, VifId, VrfId};
+use vr_wire::checksum;
 use vr_wire::encap::{Patch, entropy_port};
 
 use super::meta::{Egress, PktMeta};
@@ -110,7 +111,8 @@ impl<'a> Departures<'a> {
     fn to_guest(&mut self, meta: &PktMeta, packet: &mut Packet, ethernet: &[u8; ETHERNET]) {
         self.pass_tables(meta, packet);
         let inner = usize::from(meta.inner);
-        // The stage that parsed the packet saw that many bytes.
+        // The stage that parsed the packet saw that many bytes. A partial checksum stays where it is: only frames of
+        // guests have one here, and those lose nothing in front.
         let _ = packet.frame.pull(if meta.egress == Egress::Delivered { inner - ETHERNET } else { inner });
         if meta.egress == Egress::Bridged {
             self.tally.vrf.l2_encaps += 1;
@@ -143,11 +145,22 @@ impl<'a> Departures<'a> {
         // The first thing that changes anything is also the last one that may fail.
         tunnel.template.write(packet.frame.before_mut(cut)?, patch);
         self.pass_tables(meta, packet);
+        if packet.offload.needs_csum {
+            complete_checksum(packet);
+        }
         self.tally.vrf.tunnels[tunnel.kind as usize] += 1;
         // There is more room than that: it was written to.
         let _ = packet.frame.push(tunnel.template.len() - cut);
         Some(())
     }
+}
+
+/// Completes a partial checksum, for nobody behind a tunnel could. The stage that parsed the packet saw that it can be.
+fn complete_checksum(packet: &mut Packet) {
+    let (start, field) = (packet.offload.csum_start, packet.offload.csum_offset);
+    let complete = checksum::complete(packet.frame.bytes_mut(), usize::from(start), usize::from(field));
+    debug_assert!(complete, "the field lies in the frame");
+    packet.offload = Offload { needs_csum: false, csum_start: 0, csum_offset: 0, ..packet.offload };
 }
 
 /// The header of a guest's packet.

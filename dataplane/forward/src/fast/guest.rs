@@ -1,6 +1,6 @@
 //! Parse stage for frames of guests.
 
-use vr_frame::{BATCH, Packet};
+use vr_frame::{BATCH, Offload, Packet};
 use vr_tables::vif::Vif;
 use vr_types::Mac;
 
@@ -8,7 +8,8 @@ use super::meta::PktMeta;
 use super::{Lane, positions};
 
 /// Ethernet, IPv4 without options, and the first eight bytes of TCP or UDP.
-const HEADERS: usize = 14 + 20 + 8;
+const HEADERS: usize = LAYER_4 + 8;
+const LAYER_4: usize = 14 + 20;
 
 const TCP: u8 = 6;
 const UDP: u8 = 17;
@@ -38,7 +39,10 @@ fn parse_one(vif: &Vif, packet: &Packet, meta: &mut PktMeta) -> Option<()> {
     let headers: &[u8; HEADERS] = packet.frame.bytes().first_chunk()?;
     let group = headers[0] & 1 != 0;
     let plain = [headers[12], headers[13], headers[14]] == [0x08, 0x00, 0x45];
-    if group || !plain || !packet.offload.is_plain() {
+    if group || !plain || packet.offload.is_super_frame() {
+        return None;
+    }
+    if packet.offload.needs_csum && !can_complete(&packet.offload, packet.frame.len()) {
         return None;
     }
     let inet = headers[14..].first_chunk::<28>()?;
@@ -48,7 +52,7 @@ fn parse_one(vif: &Vif, packet: &Packet, meta: &mut PktMeta) -> Option<()> {
     }
     meta.key[2] = vif.nexthop.0;
     meta.tcp = inet[9] == TCP;
-    if meta.tcp && changes_connection(packet.frame.bytes(), 14 + 20) {
+    if meta.tcp && changes_connection(packet.frame.bytes(), LAYER_4) {
         return None;
     }
     meta.mac = Mac(*headers.first_chunk()?);
@@ -57,6 +61,14 @@ fn parse_one(vif: &Vif, packet: &Packet, meta: &mut PktMeta) -> Option<()> {
     meta.ttl = inet[8] - 1;
     meta.policy = true;
     Some(())
+}
+
+/// Whether a partial checksum can be completed at any time, whatever happens to the headers in front of it: it covers
+/// nothing of them, and its field lies in the frame of `len` bytes.
+#[inline]
+fn can_complete(offload: &Offload, len: usize) -> bool {
+    let (start, field) = (usize::from(offload.csum_start), usize::from(offload.csum_offset));
+    start >= LAYER_4 && start + field + 2 <= len
 }
 
 /// Writes the flow key of an IPv4 header without options and the ports behind it, all but the nexthop. `false`
@@ -77,4 +89,59 @@ pub(super) fn key(inet: &[u8; 28], key: &mut [u32; 5]) -> bool {
 #[inline]
 pub(super) fn changes_connection(frame: &[u8], at: usize) -> bool {
     frame.get(at + 13).is_none_or(|flags| flags & CHANGES != 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{Ipv4Addr, Ipv6Addr};
+    use std::sync::Arc;
+
+    use vr_frame::{GsoKind, Offload, Packet, PoolSet, PoolSizes};
+    use vr_tables::vif::{Vif, VifDetails, VifFlags, VifKind};
+    use vr_types::{Mac, MirrorId, NexthopId, VifId, VrfId};
+
+    use super::{PktMeta, parse_one};
+
+    fn guest() -> Vif {
+        Vif {
+            id: VifId(3),
+            kind: VifKind::Virtual,
+            version: 0,
+            flags: VifFlags::POLICY,
+            vrf: VrfId(1),
+            mcast_vrf: VrfId::NONE,
+            nexthop: NexthopId(20),
+            mac: Mac::VIRTUAL_ROUTER,
+            mtu: 1500,
+            mirror: MirrorId::NONE,
+            qos_map: -1,
+            vlan: 0,
+            outer_vlan: 0,
+            parent: VifId::NONE,
+            ip: Ipv4Addr::UNSPECIFIED,
+            ip6: Ipv6Addr::UNSPECIFIED,
+            details: Arc::new(VifDetails::default()),
+        }
+    }
+
+    /// Whether the lane takes an empty TCP segment with this metadata.
+    fn takes(offload: Offload) -> bool {
+        let mut bytes = [0; 54];
+        [bytes[12], bytes[14], bytes[22], bytes[23]] = [0x08, 0x45, 64, super::TCP];
+        let mut pool = PoolSet::new(1, PoolSizes { packets: 64, supers: 1 }).unwrap().1.remove(0);
+        let packet = Packet { frame: pool.copy_of(&bytes).unwrap(), offload };
+        let taken = parse_one(&guest(), &packet, &mut PktMeta::default()).is_some();
+        pool.free(packet.frame);
+        taken
+    }
+
+    #[test]
+    fn partial_checksums_are_taken_where_they_can_be_completed_later() {
+        let partial = Offload { needs_csum: true, csum_start: 34, csum_offset: 16, ..Offload::NONE };
+        assert!(takes(Offload::NONE) && takes(partial));
+        for (csum_start, csum_offset) in [(34, 19), (33, 16), (0, 50), (54, 0), (u16::MAX, u16::MAX)] {
+            assert!(!takes(Offload { csum_start, csum_offset, ..partial }), "{csum_start} {csum_offset}");
+        }
+        assert!(!takes(Offload { gso: GsoKind::TcpV4, gso_size: 100, ..partial }));
+    }
 }

@@ -36,7 +36,8 @@ struct FrameSpec {
     fragment: u16,
     options: bool,
     tagged: bool,
-    partial_checksum: bool,
+    /// Where the partial checksum begins and, from there, its field; 0 for where they should be.
+    partial_checksum: Option<(u16, u16)>,
     payload: usize,
     /// Frames from the fabric: which tunnel, the TTL of its label.
     wrap: u8,
@@ -86,10 +87,13 @@ impl FrameSpec {
         let destination = if matches!(self.way, Way::Routed) { Mac::VIRTUAL_ROUTER } else { far };
         let bytes = self.ethernet(vif.0, destination, near);
         let l4 = 14 + if self.tagged { 4 } else { 0 } + if self.options { 24 } else { 20 };
+        let own_field = if self.flow.protocol == TCP { 16 } else { 6 };
         let offload = Offload {
-            needs_csum: self.partial_checksum,
-            csum_start: l4,
-            csum_offset: if self.flow.protocol == TCP { 16 } else { 6 },
+            needs_csum: self.partial_checksum.is_some(),
+            csum_start: self.partial_checksum.map_or(0, |(start, _)| if start == 0 { l4 } else { start }),
+            csum_offset: self
+                .partial_checksum
+                .map_or(0, |(_, field)| if field == 0 { own_field } else { field }),
             gso: GsoKind::None,
             ..Offload::NONE
         };
@@ -150,7 +154,12 @@ fn frame() -> impl Strategy<Value = FrameSpec> {
         mostly(ACK, select(vec![0u8, 0x02, 0x12, 0x11, 0x04, 0x14])),
         mostly(0u16, select(vec![0x4000u16, 0x2000, 0x2002, 0x0004, 0x8000])),
     );
-    let odd = (mostly(false, Just(true)), mostly(false, Just(true)), mostly(false, Just(true)));
+    let partial = prop_oneof![
+        6 => Just(None),
+        6 => Just(Some((0, 0))),
+        1 => (0..80u16, select(vec![0u16, 1, 16, 300, u16::MAX])).prop_map(Some),
+    ];
+    let odd = (mostly(false, Just(true)), mostly(false, Just(true)), partial);
     let rest = (
         prop_oneof![6 => 0..200usize, 1 => 1380..1480usize],
         0..3u8,
