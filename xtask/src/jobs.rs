@@ -14,6 +14,8 @@ use crate::{cargo, corpora, packages};
 pub(crate) enum Bench {
     /// The pipeline on memory ports: cycles and nanoseconds per packet.
     Core,
+    /// Objects programmed through the control socket: how many a second, and that no packet is lost meanwhile.
+    Control,
 }
 
 /// `cargo xtask demo`.
@@ -32,8 +34,15 @@ pub(crate) fn demo(arguments: &[String]) -> anyhow::Result<()> {
 /// # Errors
 /// When the bench cannot be started; it does not return otherwise.
 pub(crate) fn bench(bench: Bench, arguments: &[String]) -> anyhow::Result<()> {
-    let Bench::Core = bench;
-    let program = release_program(&["vr-benches"], "bench-core")?;
+    let name = match bench {
+        Bench::Core => "bench-core",
+        Bench::Control => "bench-control",
+    };
+    let program = release_program(&["vr-benches"], name)?;
+    if let Bench::Control = bench {
+        // Its threads need all processors.
+        return become_program(Command::new(program).args(arguments));
+    }
     let processor = std::thread::available_parallelism().map_or(0, |count| count.get() - 1);
     let undisturbed = format!("chrt -f 50 taskset -c {processor}");
     let mut words = undisturbed.split(' ');

@@ -1,0 +1,93 @@
+//! Packets at a steady rate from one guest to another.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use vr_frame::Packet;
+use vr_types::Mac;
+use vr_wire::checksum;
+
+use super::served::{Ends, PORTS, RECEIVER_ADDRESS, SENDER_ADDRESS};
+
+/// How often packets are sent and taken.
+const TICK: Duration = Duration::from_millis(1);
+/// How long the last packets may be under way.
+const LAST: Duration = Duration::from_secs(2);
+/// Bytes of a frame without frame check sequence.
+const FRAME: usize = 64;
+
+pub(super) struct Traffic {
+    stop: Arc<AtomicBool>,
+    thread: JoinHandle<(u64, u64)>,
+}
+
+impl Traffic {
+    pub(super) fn start(ends: Ends, rate: u32) -> anyhow::Result<Self> {
+        let stop = Arc::<AtomicBool>::default();
+        let stopped = Arc::clone(&stop);
+        let thread = std::thread::Builder::new().name("traffic".to_owned());
+        let thread = thread.spawn(move || run(ends, rate, &stopped)).context("starting the traffic")?;
+        Ok(Self { stop, thread })
+    }
+
+    /// Packets sent and received.
+    pub(super) fn stop(self) -> anyhow::Result<(u64, u64)> {
+        self.stop.store(true, Relaxed);
+        self.thread.join().ok().context("the traffic has failed")
+    }
+}
+
+/// What the wire does not take counts as sent: it is a packet that a device would have lost.
+fn run(mut ends: Ends, rate: u32, stopped: &AtomicBool) -> (u64, u64) {
+    let bytes = datagram();
+    let (start, mut sent, mut received) = (Instant::now(), 0, 0);
+    while !stopped.load(Relaxed) {
+        std::thread::sleep(TICK);
+        let due = (start.elapsed().as_secs_f64() * f64::from(rate)) as u64;
+        for _ in sent..due {
+            sent += 1;
+            if let Some(frame) = ends.pool.copy_of(&bytes)
+                && let Err(packet) = ends.sender.send(Packet::plain(frame))
+            {
+                ends.pool.free(packet.frame);
+            }
+        }
+        received += take(&mut ends);
+    }
+    let end = Instant::now();
+    while received < sent && end.elapsed() < LAST {
+        std::thread::sleep(TICK);
+        received += take(&mut ends);
+    }
+    (sent, received)
+}
+
+/// Takes what has arrived, and gives the buffers back.
+fn take(ends: &mut Ends) -> u64 {
+    let mut count = 0;
+    while let Some(packet) = ends.receiver.take() {
+        // TTL, and the addresses of the datagram.
+        let bytes = packet.frame.bytes();
+        count += u64::from(bytes.get(22) == Some(&63) && bytes.get(26..30) == Some(&SENDER_ADDRESS[..]));
+        ends.pool.free(packet.frame);
+    }
+    ends.pool.collect();
+    count
+}
+
+/// A UDP datagram from the sender to the receiver, to the router's MAC.
+fn datagram() -> Vec<u8> {
+    let mut bytes = [Mac::VIRTUAL_ROUTER.0, [2, 0, 0, 0, 0, 3]].concat();
+    let length = ((FRAME - 14) as u16).to_be_bytes();
+    bytes.extend([8, 0, 0x45, 0, length[0], length[1], 0, 0, 0, 0, 64, 17, 0, 0]);
+    bytes.extend(SENDER_ADDRESS.into_iter().chain(RECEIVER_ADDRESS));
+    let sum = checksum::of(&bytes[14..34]);
+    bytes[24..26].copy_from_slice(&sum.to_be_bytes());
+    bytes.extend(PORTS.into_iter().flat_map(u16::to_be_bytes));
+    bytes.extend(((FRAME - 34) as u16).to_be_bytes());
+    bytes.resize(FRAME, 0);
+    bytes
+}
