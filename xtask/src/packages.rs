@@ -31,7 +31,11 @@ const PACKAGES: &[Package] = &[
     package("iputils-ping", Sign::Program("ping"), "the kernel's side of reachability tests"),
     package("ethtool", Sign::Program("ethtool"), "offload settings of devices in tests"),
     package("tshark", Sign::Program("tshark"), "decodes what we send, independently of us"),
-    package("dpdk-dev", Sign::Program("dpdk-testpmd"), "a guest of vhost-user ports that others have written"),
+    package(
+        "dpdk-dev",
+        Sign::Program("dpdk-testpmd"),
+        "a guest of vhost-user ports that others have written",
+    ),
     package("clang", Sign::Program("clang"), "libxdp (of xsk-rs): compiles its eBPF dispatcher"),
     package("llvm", Sign::Program("llc"), "libxdp (of xsk-rs): assembles its eBPF dispatcher"),
     package("m4", Sign::Program("m4"), "libxdp (of xsk-rs): generates its eBPF dispatcher"),
