@@ -33,7 +33,7 @@ pub use error::PortError;
 pub use memory::MemoryPort;
 pub use packet::{PacketConfig, PacketFilter, PacketPort};
 pub use pcap::PcapPort;
-pub use pkt0::{LONGEST_PKT0_FRAME, Pkt0Port};
+pub use pkt0::{LONGEST_PKT0_FRAME, Pkt0Port, Pkt0Socket};
 pub use port::{Capabilities, ETHERNET_HEADER, Port, PortKind, Readiness};
 pub use replay::ReplayPort;
 pub use tap::{TapConfig, TapPort};

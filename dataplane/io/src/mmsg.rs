@@ -5,7 +5,7 @@ use std::io;
 use std::mem;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
-use vr_frame::{BATCH, Batch, Frame, FramePool, Packet};
+use vr_frame::{BATCH, Frame, FramePool, Packet};
 
 use crate::landing::Landing;
 use crate::sys;
@@ -183,8 +183,10 @@ unsafe impl<const HEADER: usize> Send for Sender<HEADER> {}
 pub(crate) enum Refusal {
     /// This one is lost.
     One,
-    /// All others would be refused as well.
+    /// All others would be refused as well, and are lost too.
     Rest,
+    /// All others would be refused as well; none is lost.
+    Later,
 }
 
 impl<const HEADER: usize> Sender<HEADER> {
@@ -200,14 +202,19 @@ impl<const HEADER: usize> Sender<HEADER> {
         }
     }
 
-    /// Takes the packets of a batch, leaving out those that `admit` refuses; it is told to free them.
-    pub(crate) fn load(&mut self, batch: &mut Batch, mut admit: impl FnMut(Packet) -> Option<Packet>) {
-        self.packets.extend(batch.drain().filter_map(&mut admit));
+    /// Takes packets, no more than a batch holds.
+    pub(crate) fn load(&mut self, packets: impl Iterator<Item = Packet>) {
+        self.packets.extend(packets);
     }
 
-    /// Sends all packets that were loaded, each behind its header, and frees them. `refused` decides what
-    /// follows from an error, with how many packets it would cost to give up. Returns packets, bytes and system
-    /// calls.
+    /// Packets that are to be sent later.
+    pub(crate) fn left(&mut self) -> std::vec::Drain<'_, Packet> {
+        self.packets.drain(..)
+    }
+
+    /// Sends all packets that were loaded, each behind its header, and frees them, except those that are to be sent
+    /// later. `refused` decides what follows from an error, with how many packets it would cost to give up. Returns
+    /// packets, bytes and system calls.
     pub(crate) fn send(
         &mut self,
         fd: BorrowedFd<'_>,
@@ -230,11 +237,12 @@ impl<const HEADER: usize> Sender<HEADER> {
                 Err(error) if error.raw_os_error() == Some(libc::EINTR) => {}
                 Err(error) => match refused(&error, (count - next) as u64) {
                     Refusal::One => next += 1,
-                    Refusal::Rest => break,
+                    Refusal::Rest => next = count,
+                    Refusal::Later => break,
                 },
             }
         }
-        for packet in self.packets.drain(..) {
+        for packet in self.packets.drain(..next) {
             pool.free(packet.frame);
         }
         (packets, bytes, calls)

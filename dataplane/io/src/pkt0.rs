@@ -1,37 +1,38 @@
-//! The socket to the agent (control.md 6.1).
-#![allow(unsafe_code, reason = "system calls")]
+//! Frames to and from the agent (control.md 6.1).
 
-use std::fs;
+mod socket;
+
+use std::collections::VecDeque;
 use std::io;
-use std::mem;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
-use vr_frame::{Batch, FramePool, Packet};
+use vr_frame::{BATCH, Batch, FramePool, Packet};
 
 use crate::counters::Cells;
 use crate::mmsg::{Datagram, Receiver, Refusal, Sender};
-use crate::{Capabilities, ETHERNET_HEADER, Port, PortCounters, PortError, PortKind, sys};
+use crate::{Capabilities, ETHERNET_HEADER, Port, PortCounters, PortKind, sys};
+
+pub use socket::Pkt0Socket;
 
 /// Bytes of the longest frame that the agent takes; longer traps are cut (control.md 6.2).
 pub const LONGEST_PKT0_FRAME: usize = 9060;
 
-/// Room for traps that the agent has not read yet, bytes.
-const BUFFER: usize = 8 << 20;
+/// Frames that wait until the agent has read others. For an agent that is not connected to our socket, the kernel keeps
+/// only `net.unix.max_dgram_qlen` of them, usually 10, however large the buffers of the sockets are.
+const WAITING: usize = 1024;
+/// Super-frames among these; a pool has few.
+const WAITING_SUPERS: usize = 8;
 
 /// Frames to and from the agent, as datagrams between two sockets in one directory.
 ///
 /// Each datagram names its receiver by path, so that an agent that comes back is found without being noticed.
 pub struct Pkt0Port {
     fd: OwnedFd,
-    path: PathBuf,
-    /// Device and inode of our socket: what somebody else has put in its place is not ours to remove.
-    identity: (u64, u64),
     receiver: Receiver,
     sender: Sender<0>,
+    /// What the agent's socket has no room for yet, in order.
+    waiting: VecDeque<Packet>,
     counters: Arc<PortCounters>,
 }
 
@@ -41,81 +42,51 @@ impl Pkt0Port {
     /// Name of the agent's.
     pub const AGENTS: &str = "agent_pkt0";
 
-    /// Makes our socket in `directory`, in place of one that nobody uses any more. The agent's need not be
-    /// there yet.
-    ///
-    /// # Errors
-    /// [`PortError::SocketInUse`], [`PortError::PathTooLong`], [`PortError::File`].
-    pub fn open(directory: &Path) -> Result<Self, PortError> {
-        let path = directory.join(Self::OURS);
-        let ours = address(&path)?;
-        let fail = |source| PortError::File { path: path.clone(), source };
-        let fd = sys::socket(libc::AF_UNIX, libc::SOCK_DGRAM, 0).map_err(fail)?;
-        remove_stale(&path, &ours)?;
-        with_address(&fd, &ours, libc::bind).map_err(fail)?;
-        sys::set_buffers(fd.as_fd(), BUFFER);
-        Self::from_fd(fd, directory)
-    }
-
-    /// A port over a socket that [`Pkt0Port::open`] has made in `directory`, in this process or in its
-    /// predecessor.
-    ///
-    /// # Errors
-    /// [`PortError::File`] when the socket is no longer in the directory, and [`PortError::PathTooLong`].
-    pub fn from_fd(fd: OwnedFd, directory: &Path) -> Result<Self, PortError> {
-        let path = directory.join(Self::OURS);
-        let identity = identity(&path).map_err(|source| PortError::File { path: path.clone(), source })?;
-        Ok(Self {
+    /// A port that sends to `agents`.
+    fn over(fd: OwnedFd, agents: libc::sockaddr_un) -> Self {
+        Self {
             fd,
-            path,
-            identity,
             receiver: Receiver::new(0, false),
-            sender: Sender::new(Some(address(&directory.join(Self::AGENTS))?)),
+            sender: Sender::new(Some(agents)),
+            waiting: VecDeque::with_capacity(WAITING + BATCH),
             counters: Arc::default(),
-        })
+        }
     }
-}
 
-fn identity(path: &Path) -> io::Result<(u64, u64)> {
-    fs::symlink_metadata(path).map(|metadata| (metadata.dev(), metadata.ino()))
-}
-
-/// The socket address of a path.
-fn address(path: &Path) -> Result<libc::sockaddr_un, PortError> {
-    // SAFETY: all zero bytes are an address.
-    let mut address: libc::sockaddr_un = unsafe { mem::zeroed() };
-    address.sun_family = libc::AF_UNIX as u16;
-    let bytes = path.as_os_str().as_bytes();
-    let longest = address.sun_path.len() - 1;
-    if bytes.len() > longest {
-        return Err(PortError::PathTooLong { path: path.to_owned(), longest });
+    /// Sends what waits, as far as the agent's socket takes it.
+    fn send_waiting(&mut self, pool: &mut FramePool) {
+        let counters = &self.counters;
+        while !self.waiting.is_empty() {
+            let count = self.waiting.len().min(BATCH);
+            self.sender.load(self.waiting.drain(..count));
+            let refused = |error: &io::Error, rest| refused(error, rest, counters.cells());
+            let (packets, bytes, calls) = self.sender.send(self.fd.as_fd(), pool, |_| [], refused);
+            counters.sent(packets, bytes);
+            counters.cells().tx_syscalls.add(calls);
+            let mut full = false;
+            for packet in self.sender.left().rev() {
+                full = true;
+                self.waiting.push_front(packet);
+            }
+            if full {
+                return;
+            }
+        }
     }
-    for (to, from) in address.sun_path.iter_mut().zip(bytes) {
-        *to = *from as libc::c_char;
-    }
-    Ok(address)
-}
 
-type AddressCall = unsafe extern "C" fn(i32, *const libc::sockaddr, libc::socklen_t) -> i32;
-
-fn with_address(fd: &OwnedFd, address: &libc::sockaddr_un, call: AddressCall) -> io::Result<()> {
-    let len = mem::size_of_val(address) as u32;
-    // SAFETY: pointer and length are those of an address that outlives the call.
-    sys::check(unsafe { call(fd.as_raw_fd(), std::ptr::from_ref(address).cast(), len) })?;
-    Ok(())
-}
-
-/// Removes a socket that nobody receives on.
-fn remove_stale(path: &Path, address: &libc::sockaddr_un) -> Result<(), PortError> {
-    let fail = |source| PortError::File { path: path.to_owned(), source };
-    let probe = sys::socket(libc::AF_UNIX, libc::SOCK_DGRAM, 0).map_err(fail)?;
-    match with_address(&probe, address, libc::connect) {
-        Ok(()) => Err(PortError::SocketInUse(path.to_owned())),
-        Err(error) => match error.raw_os_error() {
-            Some(libc::ENOENT) => Ok(()),
-            Some(libc::ECONNREFUSED) => fs::remove_file(path).map_err(fail),
-            _ => Err(fail(error)),
-        },
+    /// Drops the latest of those that wait when they are too many, or the pool needs their buffers.
+    fn trim(&mut self, pool: &mut FramePool) {
+        let most = WAITING.min(pool.available());
+        let mut supers = 0;
+        let mut fits = |packet: &Packet| {
+            supers += usize::from(packet.frame.is_super());
+            supers <= WAITING_SUPERS
+        };
+        let fitting = self.waiting.iter().take(most).take_while(|packet| fits(packet)).count();
+        self.counters.cells().tx_full.add((self.waiting.len() - fitting) as u64);
+        for packet in self.waiting.drain(fitting..) {
+            pool.free(packet.frame);
+        }
     }
 }
 
@@ -150,26 +121,27 @@ impl Port for Pkt0Port {
     }
 
     fn transmit(&mut self, pool: &mut FramePool, batch: &mut Batch) {
-        let (capabilities, counters) = (self.capabilities(), &self.counters);
-        self.sender.load(batch, |mut packet| {
+        if batch.is_empty() {
+            return;
+        }
+        let capabilities = self.capabilities();
+        for mut packet in batch.drain() {
             packet.frame.truncate(LONGEST_PKT0_FRAME);
             match capabilities.check(&packet.frame, &packet.offload) {
-                Ok(()) => Some(packet),
+                Ok(()) => self.waiting.push_back(packet),
                 Err(unfit) => {
-                    counters.unfit(unfit);
+                    self.counters.unfit(unfit);
                     pool.free(packet.frame);
-                    None
                 }
             }
-        });
-        let refused = |error: &io::Error, rest| refused(error, rest, counters.cells());
-        let (packets, bytes, calls) = self.sender.send(self.fd.as_fd(), pool, |_| [], refused);
-        counters.sent(packets, bytes);
-        counters.cells().tx_syscalls.add(calls);
+        }
+        self.send_waiting(pool);
+        self.trim(pool);
     }
 
-    fn flush(&mut self, _: &mut FramePool) -> bool {
-        false
+    fn flush(&mut self, pool: &mut FramePool) -> bool {
+        self.send_waiting(pool);
+        !self.waiting.is_empty()
     }
 
     fn wait_fd(&self) -> Option<BorrowedFd<'_>> {
@@ -185,11 +157,11 @@ impl Port for Pkt0Port {
         &self.counters
     }
 
-    /// Removes our socket from its directory.
-    fn close(self: Box<Self>, _: &mut FramePool) {
-        if identity(&self.path).is_ok_and(|there| there == self.identity) {
-            // Nothing can be done when the directory has become read-only.
-            let _ = fs::remove_file(&self.path);
+    /// The socket stays.
+    fn close(mut self: Box<Self>, pool: &mut FramePool) {
+        self.counters.cells().tx_full.add(self.waiting.len() as u64);
+        for packet in self.waiting.drain(..) {
+            pool.free(packet.frame);
         }
     }
 }
@@ -214,12 +186,11 @@ fn accept(datagram: Datagram, cells: &Cells, pool: &mut FramePool) -> Option<Pac
 
 #[cold]
 fn refused(error: &io::Error, rest: u64, cells: &Cells) -> Refusal {
-    let counter = match error.raw_os_error() {
-        // The agent is slow: its queue is full.
-        Some(libc::EAGAIN | libc::ENOBUFS) => &cells.tx_full,
-        // The agent is not there, or has just gone.
-        _ => &cells.tx_errors,
-    };
-    counter.add(rest);
+    // The agent is slow: its queue is full.
+    if matches!(error.raw_os_error(), Some(libc::EAGAIN | libc::ENOBUFS)) {
+        return Refusal::Later;
+    }
+    // It is not there, or has just gone.
+    cells.tx_errors.add(rest);
     Refusal::Rest
 }

@@ -8,7 +8,7 @@ use std::os::unix::net::UnixDatagram;
 use support::{in_namespace, wire};
 use vr_frame::{FramePool, PoolSet, PoolSizes};
 use vr_io::afxdp::{self, AfXdpConfig};
-use vr_io::{PacketConfig, PacketPort, Pkt0Port, Port, PortError, TapConfig, TapPort, netdev};
+use vr_io::{PacketConfig, PacketPort, Pkt0Port, Pkt0Socket, Port, PortError, TapConfig, TapPort, netdev};
 
 fn pool() -> FramePool {
     PoolSet::new(1, PoolSizes { packets: 4096, supers: 1 }).unwrap().1.remove(0)
@@ -55,13 +55,15 @@ fn a_socket_in_use_is_refused_and_a_stale_one_replaced() {
     let mut pool = pool();
     let path = directory.path().join(Pkt0Port::OURS);
     drop(UnixDatagram::bind(&path).unwrap());
-    let first = Pkt0Port::open(directory.path()).unwrap();
-    let second = Pkt0Port::open(directory.path()).err().unwrap();
+    let first = Pkt0Socket::bind(directory.path()).unwrap();
+    let second = Pkt0Socket::bind(directory.path()).err().unwrap();
     assert!(matches!(second, PortError::SocketInUse(_)), "{second}");
-    Box::new(first).close(&mut pool);
-    assert!(!path.exists(), "the socket goes with its port");
-    let absent = Pkt0Port::open(&directory.path().join("absent")).err().unwrap();
+    Box::new(first.port().unwrap()).close(&mut pool);
+    assert!(path.exists(), "the socket outlives its port");
+    drop(first);
+    assert!(!path.exists());
+    let absent = Pkt0Socket::bind(&directory.path().join("absent")).err().unwrap();
     assert!(matches!(absent, PortError::File { .. }), "{absent}");
-    let long = Pkt0Port::open(&directory.path().join("x".repeat(200))).err().unwrap();
+    let long = Pkt0Socket::bind(&directory.path().join("x".repeat(200))).err().unwrap();
     assert!(matches!(long, PortError::PathTooLong { .. }), "{long}");
 }

@@ -149,14 +149,17 @@ impl Port for PacketPort {
 
     fn transmit(&mut self, pool: &mut FramePool, batch: &mut Batch) {
         let (counters, cells) = (&self.counters, self.counters.cells());
-        self.sender.load(batch, |packet| match self.capabilities.check(&packet.frame, &packet.offload) {
-            Ok(()) => Some(packet),
-            Err(unfit) => {
-                counters.unfit(unfit);
-                pool.free(packet.frame);
-                None
+        let capabilities = self.capabilities;
+        self.sender.load(batch.drain().filter_map(|packet| {
+            match capabilities.check(&packet.frame, &packet.offload) {
+                Ok(()) => Some(packet),
+                Err(unfit) => {
+                    counters.unfit(unfit);
+                    pool.free(packet.frame);
+                    None
+                }
             }
-        });
+        }));
         let header = |packet: &Packet| vnet::encode(&packet.offload, packet.frame.bytes());
         let refused = |error: &io::Error, rest| refused(error, rest, cells);
         let (packets, bytes, calls) = self.sender.send(self.socket.as_fd(), pool, header, refused);

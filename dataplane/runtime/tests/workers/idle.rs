@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::time::TimeValLike;
 use tempfile::TempDir;
-use vr_io::{Pkt0Port, Port};
+use vr_io::{Pkt0Port, Pkt0Socket, Port};
 use vr_runtime::Polling;
 use vr_tables::vif::VifFlags;
 
@@ -26,6 +26,7 @@ fn processor_time() -> Duration {
 /// The agent's end of pkt0.
 struct Agent {
     socket: UnixDatagram,
+    _ours: Pkt0Socket,
     directory: TempDir,
 }
 
@@ -34,8 +35,9 @@ impl Agent {
         let directory = tempfile::tempdir().unwrap();
         let socket = UnixDatagram::bind(directory.path().join(Pkt0Port::AGENTS)).unwrap();
         socket.set_read_timeout(Some(PATIENCE)).unwrap();
-        lab.add_agent(Pkt0Port::open(directory.path()).unwrap());
-        Self { socket, directory }
+        let ours = Pkt0Socket::bind(directory.path()).unwrap();
+        lab.add_agent(ours.port().unwrap());
+        Self { socket, _ours: ours, directory }
     }
 
     fn send(&self, bytes: &[u8]) {

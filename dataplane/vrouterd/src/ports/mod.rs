@@ -14,7 +14,7 @@ mod vhost_user;
 use std::path::PathBuf;
 
 use vr_frame::PoolSet;
-use vr_io::{Pkt0Port, netdev};
+use vr_io::{Pkt0Socket, netdev};
 use vr_runtime::{KernelMac, Opened, PortFactory, Queue};
 use vr_tables::control::AttachError;
 use vr_tables::vif::{Vif, VifKind};
@@ -46,6 +46,8 @@ pub(crate) struct Factory {
     /// Test mode.
     mock: bool,
     agent: Option<AgentWatch>,
+    /// From the first interface of an agent on.
+    pkt0: Option<Pkt0Socket>,
     /// Addresses of the kernel's devices that workers send to.
     kernel_macs: Vec<(VifId, String, KernelMac)>,
     /// The fabric device that was looked at last.
@@ -67,6 +69,7 @@ impl Factory {
             machines: Machines::new(config.vhost_user.role.into(), config.mock, workers),
             mock: config.mock,
             agent: None,
+            pkt0: None,
             kernel_macs: Vec::new(),
             fabric_device: None,
             workers,
@@ -100,8 +103,13 @@ impl Factory {
     }
 
     fn open_agent(&mut self, vif: VifId) -> Result<Opened, OpenError> {
+        let socket = match &self.pkt0 {
+            Some(socket) => socket,
+            None => self.pkt0.insert(Pkt0Socket::bind(&self.directory)?),
+        };
+        let port = socket.port()?;
         self.agent = Some(AgentWatch::new(vif, &self.directory));
-        Ok(single(Queue::new(Box::new(Pkt0Port::open(&self.directory)?))))
+        Ok(single(Queue::new(Box::new(port))))
     }
 }
 

@@ -1,5 +1,6 @@
 //! Start, end, and what stays.
 
+use std::os::unix::fs::MetadataExt;
 use std::time::Duration;
 
 use agent_sim::statistics;
@@ -49,6 +50,23 @@ fn a_killed_daemon_has_a_successor() {
         assert!(has_program(&node), "what it would have taken is not the kernel's");
     }
     node.start().end();
+}
+
+/// A new agent connects to the socket that it finds and makes its interface anew.
+#[test]
+fn all_agents_find_the_same_packet_socket() {
+    let node = Node::new("pkt0");
+    let daemon = node.start();
+    let socket = node.sockets().join("dpdk_pkt0");
+    let inodes = [(); 3].map(|()| {
+        let agent = node.agent();
+        let inode = std::fs::symlink_metadata(&socket).unwrap().ino();
+        drop(agent);
+        inode
+    });
+    assert_eq!(inodes, [inodes[0]; 3]);
+    daemon.end();
+    assert!(!socket.exists());
 }
 
 #[test]
