@@ -175,6 +175,7 @@ fn write_struct(out: &mut String, message: &Message) {
 fn write_record(out: &mut String, message: &Message) {
     _ = writeln!(out, "impl Record for {} {{", message.ident);
     _ = writeln!(out, "    fn kind(&self) -> Kind {{\n        Kind::{}\n    }}\n", message.ident);
+    _ = writeln!(out, "    fn to_message(&self) -> Message {{\n        self.clone().into()\n    }}\n");
     let accessors = [("&self", "Value", "", "&"), ("&mut self", "ValueMut", "_mut", "&mut ")];
     for (receiver, value, suffix, borrow) in accessors {
         _ = writeln!(out, "    fn value{suffix}({receiver}, index: usize) -> Option<{value}<'_>> {{");

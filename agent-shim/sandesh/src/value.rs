@@ -1,12 +1,15 @@
 //! Fields of a message by number or name, for code that does not know the message: the codec, programs
 //! that print messages, tests.
 
-use crate::messages::Kind;
+use crate::messages::{Kind, Message};
 
 /// A message whose fields can be reached by number.
 pub trait Record {
     /// Which message this is.
     fn kind(&self) -> Kind;
+
+    /// A copy whose type is known.
+    fn to_message(&self) -> Message;
 
     /// Field number `index` of [`Kind::fields`].
     fn value(&self, index: usize) -> Option<Value<'_>>;

@@ -2,13 +2,13 @@
 
 use std::io::{self, Write};
 use std::os::fd::{AsFd, BorrowedFd};
-use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
 use sandesh::Compat;
 use sandesh::netlink::FrameReader;
 use vr_tables::control::{Datapath, Tables};
 
+use crate::listener::Stream;
 use crate::{Recorder, Responder};
 
 /// Replies that a client may leave unread before its requests have to wait, in bytes.
@@ -18,7 +18,7 @@ const READS: usize = 8;
 
 /// A client of the control socket.
 pub(crate) struct Client {
-    stream: UnixStream,
+    stream: Stream,
     /// Which one of all that ever connected.
     number: u64,
     reader: FrameReader,
@@ -32,10 +32,9 @@ pub(crate) struct Client {
 
 impl Client {
     /// A client that has just been accepted.
-    pub(crate) fn new(stream: UnixStream, number: u64, compat: Compat) -> io::Result<Self> {
-        stream.set_nonblocking(true)?;
+    pub(crate) fn new(stream: Stream, number: u64, compat: Compat) -> Self {
         let (reader, queue) = (FrameReader::new(), Queue::default());
-        Ok(Self { stream, number, reader, compat, queue, ended: false, progress: Instant::now() })
+        Self { stream, number, reader, compat, queue, ended: false, progress: Instant::now() }
     }
 
     pub(crate) fn fd(&self) -> BorrowedFd<'_> {

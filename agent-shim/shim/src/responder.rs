@@ -3,7 +3,7 @@ use sandesh::{Compat, decode};
 use vr_tables::control::{Datapath, Tables};
 
 use crate::handlers::{self, Context, info::InfoTexts};
-use crate::{About, MachineSource};
+use crate::{About, MachineSource, r220};
 
 /// Code of the response to what cannot be decoded (control.md 1.4).
 const UNDECODABLE: i32 = -1;
@@ -41,12 +41,21 @@ impl Responder {
         let mut decoder = decode(frame.payload, *compat);
         let messages: Vec<_> = decoder.by_ref().collect();
         *compat = decoder.compat();
-        let mut replies = ReplyWriter::new(&frame.header, *compat, out);
+        let (compat, mut replies) = (*compat, ReplyWriter::new(&frame.header, *compat, out));
+        if compat == Compat::R220 {
+            replies = replies.padded().translated(r220::reply);
+        }
         let (about, machine) = (&self.about, self.machine.as_ref());
-        let mut context = Context { tables, datapath, about, machine, texts: &mut self.texts };
+        let mut context = Context { compat, tables, datapath, about, machine, texts: &mut self.texts };
         for message in messages {
             match message {
-                Ok(message) => handlers::handle(&message, &mut context, &mut replies),
+                Ok(mut message) => {
+                    let accepted = if compat == Compat::R220 { r220::request(&mut message) } else { Ok(()) };
+                    match accepted {
+                        Ok(()) => handlers::handle(&message, &mut context, &mut replies),
+                        Err(code) => replies.response(code),
+                    }
+                }
                 Err(error) => {
                     tracing::warn!(%error, "a request cannot be decoded");
                     replies.response(UNDECODABLE);

@@ -1,7 +1,6 @@
 use std::io;
+use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt};
-use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -11,10 +10,9 @@ use sandesh::Compat;
 use vr_tables::control::{Datapath, Tables};
 
 use crate::client::Client;
+use crate::listener::Listener;
 use crate::{About, MachineSource, Recorder, Responder};
 
-/// Name of the socket in its directory (control.md 3.1).
-const SOCKET: &str = "dpdk_netlink";
 /// Clients at a time; further ones are accepted and closed.
 const MAX_CLIENTS: usize = 64;
 /// How long a client may leave its replies unread.
@@ -46,6 +44,14 @@ pub enum ServerError {
         /// What the system said.
         source: io::Error,
     },
+    /// The address cannot be listened on.
+    #[error("cannot listen on {address}: {source}; end what listens there, or choose another `control_port`")]
+    ListenTcp {
+        /// Which address.
+        address: SocketAddr,
+        /// What the system said.
+        source: io::Error,
+    },
 }
 
 /// What a call of [`Server::poll`] did.
@@ -60,10 +66,7 @@ pub struct Polled {
 /// The control socket and its clients. Runs in the control thread: nothing happens outside of
 /// [`Server::poll`].
 pub struct Server {
-    listener: UnixListener,
-    path: PathBuf,
-    /// Device and inode of the socket file.
-    inode: Option<(u64, u64)>,
+    listener: Listener,
     clients: Vec<Client>,
     responder: Responder,
     compat: Compat,
@@ -81,38 +84,28 @@ impl Server {
     /// # Errors
     /// [`ServerError`] when somebody else listens there, or the system refuses.
     pub fn bind(directory: &Path, about: About) -> Result<Self, ServerError> {
-        std::fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o775)
-            .create(directory)
-            .map_err(|source| ServerError::Directory { path: directory.to_owned(), source })?;
-        let path = directory.join(SOCKET);
-        let failed = |source| ServerError::Listen { path: path.clone(), source };
-        if UnixStream::connect(&path).is_ok() {
-            return Err(ServerError::InUse(path));
-        }
-        match std::fs::remove_file(&path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
-            _ => {}
-        }
-        let listener = UnixListener::bind(&path).map_err(failed)?;
-        listener.set_nonblocking(true).map_err(failed)?;
-        let responder = Responder::new(about);
-        let (compat, patience) = (Compat::Current, PATIENCE);
-        let inode = inode(&path);
-        let clients = Vec::new();
-        Ok(Self {
+        Ok(Self::new(Listener::unix(directory)?, about))
+    }
+
+    /// Listens on an address, for clients of R2.20 (control.md 3.1).
+    ///
+    /// # Errors
+    /// [`ServerError`] when the system refuses.
+    pub fn bind_tcp(address: SocketAddr, about: About) -> Result<Self, ServerError> {
+        Ok(Self::new(Listener::tcp(address)?, about))
+    }
+
+    fn new(listener: Listener, about: About) -> Self {
+        Self {
             listener,
-            path,
-            inode,
-            clients,
-            responder,
-            compat,
-            patience,
+            clients: Vec::new(),
+            responder: Responder::new(about),
+            compat: Compat::Current,
+            patience: PATIENCE,
             paused_until: None,
             recorder: None,
             connections: 0,
-        })
+        }
     }
 
     /// The release that clients have before they tell otherwise.
@@ -214,15 +207,13 @@ impl Server {
     fn accept(&mut self) {
         loop {
             match self.listener.accept() {
-                Ok((stream, _)) if self.clients.len() < MAX_CLIENTS => {
+                Ok(stream) if self.clients.len() < MAX_CLIENTS => {
                     self.connections += 1;
-                    match Client::new(stream, self.connections, self.compat) {
-                        Ok(client) => self.clients.push(client),
-                        Err(error) => tracing::warn!(%error, "a control connection is refused"),
-                    }
+                    self.clients.push(Client::new(stream, self.connections, self.compat));
                 }
                 Ok(_) => tracing::warn!("a control connection is refused: there are {MAX_CLIENTS}"),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
                 Err(error) => {
                     tracing::warn!(%error, "a control connection has to wait");
                     self.paused_until = Some(Instant::now() + PAUSE);
@@ -243,19 +234,6 @@ impl Server {
             !broken && client.flush(now).is_ok() && !client.is_over(now, self.patience)
         });
     }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        // A daemon that came after us may have put its own socket there.
-        if self.inode.is_some() && inode(&self.path) == self.inode {
-            let _ = std::fs::remove_file(&self.path);
-        }
-    }
-}
-
-fn inode(path: &Path) -> Option<(u64, u64)> {
-    std::fs::metadata(path).ok().map(|file| (file.dev(), file.ino()))
 }
 
 /// What is readable.

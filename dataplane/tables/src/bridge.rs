@@ -9,7 +9,7 @@
 use std::path::Path;
 use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 
-use vr_types::{BridgeIndex, Mac, NexthopId, VrfId, WorkerId};
+use vr_types::{BridgeIndex, Mac, NexthopId, Release, VrfId, WorkerId};
 use vr_wire::hash;
 
 use crate::deferred::Deferred;
@@ -130,7 +130,27 @@ struct Shared([AtomicU8; 64]);
 unsafe impl Zeroed for Shared {}
 
 impl Shared {
-    const FLAGS_OFFSET: usize = 53;
+    fn describe(&self, release: Release, label: u32, nexthop: NexthopId, flags: BridgeFlags) {
+        let (label, flags) = (label.to_le_bytes(), u16::from(flags.bits()).to_le_bytes());
+        match release {
+            Release::Current => {
+                self.put(45, label);
+                self.put(49, nexthop.0.to_le_bytes());
+                self.put(53, flags);
+            }
+            Release::R220 => {
+                self.put(37, label);
+                self.put(41, flags);
+            }
+        }
+    }
+
+    /// R2.20 does not count.
+    fn set_packets(&self, release: Release, packets: u64) {
+        if release == Release::Current {
+            self.put(37, packets.to_le_bytes());
+        }
+    }
 
     fn put<const N: usize>(&self, offset: usize, bytes: [u8; N]) {
         for (cell, byte) in self.0[offset..offset + N].iter().zip(bytes) {
@@ -156,6 +176,7 @@ const BLOCK: usize = 256;
 
 /// The table that workers read.
 pub struct BridgeTable {
+    release: Release,
     geometry: Geometry,
     hot: Mapped<Hot>,
     shared: Mapped<Shared>,
@@ -173,6 +194,19 @@ impl BridgeTable {
     /// # Errors
     /// [`MapError`] when memory or file space is not to be had.
     pub fn new(geometry: Geometry, workers: u8, file: Option<&Path>) -> Result<Self, MapError> {
+        Self::of_release(Release::Current, geometry, workers, file)
+    }
+
+    /// As [`BridgeTable::new`], with entries in the file as that release lays them out.
+    ///
+    /// # Errors
+    /// As [`BridgeTable::new`].
+    pub fn of_release(
+        release: Release,
+        geometry: Geometry,
+        workers: u8,
+        file: Option<&Path>,
+    ) -> Result<Self, MapError> {
         let total = geometry.total();
         let shared = match file {
             Some(path) => Mapped::file(path, total)?,
@@ -184,7 +218,8 @@ impl BridgeTable {
                 Ok(Hits { packets: Mapped::private(total)?, touched })
             })
             .collect::<Result<_, MapError>>()?;
-        Ok(Self { geometry, hot: Mapped::private(total)?, shared, next: Mapped::private(total)?, hits })
+        let (hot, next) = (Mapped::private(total)?, Mapped::private(total)?);
+        Ok(Self { release, geometry, hot, shared, next, hits })
     }
 
     /// Main and overflow entries.
@@ -311,7 +346,8 @@ impl BridgeTable {
             }
             if touched {
                 for index in block * BLOCK..((block + 1) * BLOCK).min(self.geometry.total()) {
-                    self.shared[index].put(37, self.packets(BridgeIndex(index as u32)).to_le_bytes());
+                    let packets = self.packets(BridgeIndex(index as u32));
+                    self.shared[index].set_packets(self.release, packets);
                     scanned += 1;
                 }
             }
@@ -387,9 +423,7 @@ impl BridgeWriter {
         hot.value.store(chained | pack(nexthop, label, flags), Ordering::Release);
         let shared = &table.shared[index as usize];
         shared.put(21, key.0.to_le_bytes());
-        shared.put(45, label.to_le_bytes());
-        shared.put(49, id.0.to_le_bytes());
-        shared.put(Shared::FLAGS_OFFSET, u16::from(flags.bits()).to_le_bytes());
+        shared.describe(table.release, label, id, flags);
         shared.put(8, index.to_le_bytes());
         shared.put(20, [1]);
         Ok(BridgeIndex(index))

@@ -20,7 +20,7 @@ mod reply;
 mod request;
 
 pub use reader::{Frame, FrameError, FrameReader};
-pub use reply::{DumpPart, ReplyWriter};
+pub use reply::{DumpPart, ReplyWriter, Translation};
 pub use request::write_request;
 
 use crate::constants::netlink;

@@ -4,9 +4,12 @@ use super::{FLAGS, HEADER_LEN, Header, MAX_REPLY};
 use crate::constants::response::{VR_MESSAGE_DUMP_INCOMPLETE, VR_MESSAGE_PAGE_SIZE};
 use crate::constants::{SandeshOp, netlink, wire_type};
 use crate::encode::{encode, encoded_len};
-use crate::messages::Response;
+use crate::messages::{Message, Response};
 use crate::schema::Compat;
 use crate::value::Record;
+
+/// Changes an object before it is written. Lengths of texts and lists must stay.
+pub type Translation = fn(&mut Message);
 
 /// Writes the replies to the messages of one request frame (control.md 2.3, 2.4).
 ///
@@ -19,6 +22,7 @@ pub struct ReplyWriter<'a> {
     header: Header,
     compat: Compat,
     padded: bool,
+    translation: Option<Translation>,
     /// Where the last netlink message begins.
     start: Option<usize>,
     /// Where its payload ends, without padding.
@@ -30,7 +34,7 @@ impl<'a> ReplyWriter<'a> {
     #[must_use]
     pub fn new(request: &Header, compat: Compat, out: &'a mut Vec<u8>) -> Self {
         let header = Header { flags: 0, pid: 0, ..*request };
-        Self { out, header, compat, padded: false, start: None, end: 0 }
+        Self { out, header, compat, padded: false, translation: None, start: None, end: 0 }
     }
 
     /// Fills each message to a multiple of four bytes with zeros that count as payload, as R2.20 does. Its
@@ -38,6 +42,12 @@ impl<'a> ReplyWriter<'a> {
     #[must_use]
     pub fn padded(self) -> Self {
         Self { padded: true, ..self }
+    }
+
+    /// Changes every object in this way before it is written: for clients that number values differently.
+    #[must_use]
+    pub fn translated(self, translation: Translation) -> Self {
+        Self { translation: Some(translation), ..self }
     }
 
     /// Replies with `code`: 0, or a negative errno (control.md 2.7).
@@ -50,6 +60,8 @@ impl<'a> ReplyWriter<'a> {
     /// there is none or the message would become longer than [`MAX_REPLY`].
     pub fn object(&mut self, object: &dyn Record) -> bool {
         let Some(start) = self.start else { return false };
+        let translated = self.translate(object);
+        let object = translated.as_ref().map_or(object, Message::as_record);
         let fits = self.end - start + encoded_len(object, self.compat) <= MAX_REPLY;
         if fits {
             self.append(object);
@@ -62,6 +74,14 @@ impl<'a> ReplyWriter<'a> {
         self.response(0);
         let code_at = self.end - size_of_val(&wire_type::STOP) - size_of::<i32>();
         DumpPart { replies: self, code_at, count: 0, room: VR_MESSAGE_PAGE_SIZE as usize, full: false }
+    }
+
+    fn translate(&self, object: &dyn Record) -> Option<Message> {
+        self.translation.map(|translate| {
+            let mut message = object.to_message();
+            translate(&mut message);
+            message
+        })
     }
 
     /// Starts a netlink message; the one before it is no longer the last.
@@ -117,7 +137,8 @@ impl DumpPart<'_, '_> {
                 if self.count == 0 {
                     self.replies.begin();
                 }
-                self.replies.append(*object);
+                let translated = self.replies.translate(*object);
+                self.replies.append(translated.as_ref().map_or(*object, Message::as_record));
                 self.count += 1;
             }
         }

@@ -33,11 +33,11 @@ pub(super) fn handle(request: &FlowReq, context: &mut Context<'_>, replies: &mut
     replies.object(&object);
 }
 
-fn index(number: i32) -> Option<FlowIndex> {
+pub(super) fn index(number: i32) -> Option<FlowIndex> {
     u32::try_from(number).ok().map(FlowIndex)
 }
 
-fn spec(request: &FlowReq) -> FlowSpec {
+pub(super) fn spec(request: &FlowReq) -> FlowSpec {
     FlowSpec {
         index: index(request.fr_index),
         key: key(request, &Ends::forward(request)),

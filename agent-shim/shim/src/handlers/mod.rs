@@ -3,6 +3,7 @@
 mod bridge;
 mod drop_stats;
 mod flow;
+mod flow_r220;
 pub(crate) mod info;
 mod info_text;
 mod label;
@@ -18,9 +19,9 @@ mod vif_object;
 mod vrf;
 mod vrf_stats;
 
-use sandesh::Record;
 use sandesh::messages::Message;
 use sandesh::netlink::ReplyWriter;
+use sandesh::{Compat, Record};
 use vr_tables::control::{CommandError, Datapath, Tables};
 
 use crate::{About, MachineSource};
@@ -28,6 +29,8 @@ use info::InfoTexts;
 
 /// What handlers work on.
 pub(crate) struct Context<'a> {
+    /// Release of the client.
+    pub(crate) compat: Compat,
     pub(crate) tables: &'a mut Tables,
     pub(crate) datapath: &'a mut dyn Datapath,
     pub(crate) about: &'a About,
@@ -43,6 +46,9 @@ pub(crate) fn handle(message: &Message, context: &mut Context<'_>, replies: &mut
         Message::RouteReq(request) => route::handle(request, context, replies),
         Message::MplsReq(request) => label::handle_mpls(request, context, replies),
         Message::VxlanReq(request) => label::handle_vxlan(request, context, replies),
+        Message::FlowReq(request) if context.compat == Compat::R220 => {
+            flow_r220::handle(request, context, replies);
+        }
         Message::FlowReq(request) => flow::handle(request, context, replies),
         Message::FlowTableData(request) => shared_tables::handle_flow(request, context, replies),
         Message::BridgeTableData(request) => shared_tables::handle_bridge(request, context, replies),

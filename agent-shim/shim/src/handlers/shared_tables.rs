@@ -7,7 +7,7 @@ use sandesh::constants::hugepage_resp::VR_HPAGE_CFG_RESP_MEM_ALREADY_INITED;
 use sandesh::messages::{BridgeTableData, FlowTableData, HugepageConfig};
 use sandesh::netlink::ReplyWriter;
 use vr_tables::bridge::BridgeTable;
-use vr_tables::flow::SharedFlow;
+use vr_tables::control::Tables;
 
 use super::Context;
 
@@ -16,7 +16,12 @@ fn path(file: Option<PathBuf>) -> String {
 }
 
 pub(super) fn handle_flow(request: &FlowTableData, context: &mut Context<'_>, replies: &mut ReplyWriter<'_>) {
-    let tables = &context.tables;
+    replies.response(0);
+    replies.object(&FlowTableData { ftable_op: request.ftable_op, ..flow_table(context.tables) });
+}
+
+/// The flow table and what is counted about it.
+pub(super) fn flow_table(tables: &Tables) -> FlowTableData {
     let totals = tables.flow_totals();
     let workers = tables.worker_stats().len();
     let mut hold_stat = vec![0; workers];
@@ -24,10 +29,8 @@ pub(super) fn handle_flow(request: &FlowTableData, context: &mut Context<'_>, re
         // Holds are counted over all workers together.
         *first = totals.holding as u32;
     }
-    replies.response(0);
-    replies.object(&FlowTableData {
-        ftable_op: request.ftable_op,
-        ftable_size: (tables.limits().flows.total() * SharedFlow::SIZE) as u32,
+    FlowTableData {
+        ftable_size: (tables.limits().flows.total() * tables.flow_table().entry_size()) as u32,
         ftable_file_path: path(tables.flow_file()),
         ftable_used_entries: u64::from(totals.used),
         ftable_processed: totals.processed,
@@ -42,7 +45,7 @@ pub(super) fn handle_flow(request: &FlowTableData, context: &mut Context<'_>, re
         ftable_burst_free_tokens: tables.options().burst_tokens as u32,
         ftable_hold_entries: totals.holding as u32,
         ..FlowTableData::default()
-    });
+    }
 }
 
 pub(super) fn handle_bridge(

@@ -118,8 +118,11 @@ impl Full<'_> {
 
     /// The flow keeps the member; whoever was first wins.
     fn remember_member(&self, pkt: &mut Pkt, position: i8) {
-        if let Some(shared) = pkt.flow.and_then(|flow| self.flows.shared(flow)) {
+        if let Some(flow) = pkt.flow
+            && let Some(shared) = self.flows.shared(flow)
+        {
             let _ = shared.ecmp_index.compare_exchange(pkt.ecmp, position, Relaxed, Relaxed);
+            self.flows.show(flow);
         }
         pkt.ecmp = position;
     }

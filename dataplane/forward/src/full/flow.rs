@@ -72,7 +72,7 @@ impl Full<'_> {
                 if self.is_tunnel_packet(pkt) {
                     return Ok(());
                 }
-                self.remember_first_fragment(pkt, &key)?;
+                self.remember_first_fragment(pkt, &key);
                 key
             }
             Ok(Keyed::NoFlow) => {
@@ -231,10 +231,11 @@ impl Full<'_> {
             SourceCheck::Invalid => Err(DropReason::InvalidSource.into()),
             SourceCheck::Mismatch(member) => {
                 // Replies follow the source that moved.
-                let reverse = entry.linked().and_then(|reverse| self.flows.shared(reverse));
+                let linked = entry.linked().ok_or(DropReason::InvalidSource)?;
+                let reverse = self.flows.shared(linked);
                 let reverse = reverse.filter(|shared| shared.flags().contains(FlowFlags::ACTIVE));
-                let reverse = reverse.ok_or(DropReason::InvalidSource)?;
-                reverse.ecmp_index.store(member, Relaxed);
+                reverse.ok_or(DropReason::InvalidSource)?.ecmp_index.store(member, Relaxed);
+                self.flows.show(linked);
                 Ok(())
             }
         }

@@ -17,6 +17,8 @@ use crate::verdict::{Step, Stop};
 const QUEUE: usize = 3;
 /// Frames that one worker keeps waiting at the most; the rest of its pool goes on forwarding.
 const FRAMES: usize = 2048;
+/// How many of these may be super-frames, which are few.
+const SUPERS: usize = 32;
 /// How long packets wait, in nanoseconds. An agent that needs longer has lost the flow.
 const PATIENCE: u64 = 5_000_000_000;
 /// How long the agent may take before another packet of the flow asks again, in nanoseconds: its first question may
@@ -36,13 +38,31 @@ struct Queue {
 pub(crate) struct HoldQueues {
     queues: HashMap<FlowIndex, Queue>,
     frames: usize,
+    supers: usize,
+}
+
+impl Queue {
+    fn supers(&self) -> usize {
+        self.packets.iter().filter(|(pkt, _)| pkt.frame.is_super()).count()
+    }
 }
 
 impl HoldQueues {
     fn take(&mut self, flow: FlowIndex) -> Option<Queue> {
         let queue = self.queues.remove(&flow)?;
         self.frames -= queue.packets.len();
+        self.supers -= queue.supers();
         Some(queue)
+    }
+
+    fn put_back(&mut self, flow: FlowIndex, queue: Queue) {
+        self.frames += queue.packets.len();
+        self.supers += queue.supers();
+        self.queues.insert(flow, queue);
+    }
+
+    fn has_room(&self, pkt: &Pkt) -> bool {
+        self.frames < FRAMES && !(pkt.frame.is_super() && self.supers >= SUPERS)
     }
 
     /// How many packets of a flow wait, and when the agent was asked last.
@@ -57,7 +77,7 @@ impl HoldQueues {
                 pool.free(pkt.frame);
             }
         }
-        self.frames = 0;
+        (self.frames, self.supers) = (0, 0);
     }
 }
 
@@ -75,7 +95,7 @@ impl Full<'_> {
             self.give_up(flow, DropReason::FlowUnusable);
         }
         let (waiting, asked) = self.memory.held.state(flow);
-        if waiting < QUEUE && self.memory.held.frames >= FRAMES {
+        if waiting < QUEUE && !self.memory.held.has_room(&pkt) {
             return self.drop(pkt, DropReason::FlowNoMemory);
         }
         let due = asked.is_none_or(|asked| self.now.0.saturating_sub(asked.0) >= ASK_AGAIN);
@@ -100,8 +120,9 @@ impl Full<'_> {
         if due {
             queue.asked = now;
         }
+        let is_super = pkt.frame.is_super();
         match queue.packets.try_push((pkt, resume)) {
-            Ok(()) => held.frames += 1,
+            Ok(()) => (held.frames, held.supers) = (held.frames + 1, held.supers + usize::from(is_super)),
             Err(full) => self.drop(full.element().0, DropReason::FlowQueueLimitExceeded),
         }
     }
@@ -110,6 +131,7 @@ impl Full<'_> {
     fn flow_trap(&self, flow: FlowIndex, shared: &SharedFlow, generation: u8) -> Trap {
         let new = FlowFlags::NEW_FLOW.bits();
         let fresh = shared.flags.fetch_and(!new, Relaxed) & new != 0;
+        self.flows.show(flow);
         let (packets, bytes) = if fresh { (0, 0) } else { self.flows.counters(flow) };
         let overflow = (bytes >> 32) as u32 & 0xffff | ((packets >> 32) as u32) << 16;
         Trap {
@@ -125,9 +147,7 @@ impl Full<'_> {
         let state = self.flows.hot(flow).map(vr_tables::flow::HotFlow::state);
         let usable = state.is_some_and(|state| state.is_active() && state.generation() == queue.generation);
         if usable && state.is_some_and(|state| state.action() == FlowAction::Hold) {
-            self.memory.held.frames += queue.packets.len();
-            self.memory.held.queues.insert(flow, queue);
-            return;
+            return self.memory.held.put_back(flow, queue);
         }
         for (mut pkt, resume) in queue.packets {
             let end = if !usable {

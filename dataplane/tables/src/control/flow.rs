@@ -310,10 +310,12 @@ impl Tables {
         if !is_tcp || !active || !shared.tcp_flags().contains(TcpFlags::DEAD) {
             return Err(refused);
         }
-        if let Some(reverse) = self.flows.shared(FlowIndex(shared.reverse.load(Relaxed)))
+        let linked = FlowIndex(shared.reverse.load(Relaxed));
+        if let Some(reverse) = self.flows.shared(linked)
             && reverse.reverse.load(Relaxed) == index.0
         {
             reverse.reverse.store(u32::MAX, Relaxed);
+            self.flows.show(linked);
         }
         self.flow_delete(index);
         Ok(())

@@ -93,8 +93,10 @@ impl Tables {
     pub fn new(config: TablesConfig) -> Result<Self, MapError> {
         let TablesConfig { workers, limits, directory, mock, options } = config;
         let file = |name| directory.as_deref().map(|directory: &Path| directory.join(name));
-        let flows = FlowTable::new(limits.flows, workers, file(FLOW_FILE).as_deref())?;
-        let bridge = BridgeTable::new(limits.bridge, workers, file(BRIDGE_FILE).as_deref())?;
+        let flows =
+            FlowTable::of_release(options.release, limits.flows, workers, file(FLOW_FILE).as_deref())?;
+        let bridge =
+            BridgeTable::of_release(options.release, limits.bridge, workers, file(BRIDGE_FILE).as_deref())?;
         let worker_stats = (0..workers)
             .map(|_| Ok(Arc::new(WorkerStats::new(limits.interfaces as usize, limits.vrfs as usize)?)))
             .collect::<Result<Vec<_>, MapError>>()?;

@@ -61,6 +61,7 @@ impl FlowFolding {
         }
         let (packets, bytes) = table.counters(index);
         shared.set_counters(packets, bytes);
+        table.show(index);
         if foreign.owner_has_gone(hot.packets.load(Ordering::Relaxed))
             && !state.is_unowned()
             && !state.is_between_owners()

@@ -194,6 +194,11 @@ impl SharedFlow {
         FlowKey::from_words(std::array::from_fn(|i| self.key[i].load(Relaxed)))
     }
 
+    /// First entry of the bucket that the key belongs to.
+    pub(super) fn bucket(&self) -> u32 {
+        self.bucket_index.load(Relaxed)
+    }
+
     /// Whether the entry holds exactly this key.
     pub(super) fn has_key(&self, key: &FlowKey) -> bool {
         self.key_len.load(Relaxed) == key.len()

@@ -3,7 +3,8 @@
 //! Two representations of an entry stand side by side: 256 bytes in the file that the agent maps
 //! ([`SharedFlow`]), at the index where the original puts it, and a private cache line ([`HotFlow`]) with the
 //! key, a state word, counters and what the owning worker compiled. `docs/flow-table.md` states which one is
-//! the truth for which field, and who may change what under which memory order.
+//! the truth for which field, and who may change what under which memory order. Clients of R2.20 map entries of 128
+//! bytes: copies of the shared half, which then is private (`view.rs`).
 
 mod fold;
 mod foreign;
@@ -15,6 +16,7 @@ mod overflow;
 mod ports;
 mod source;
 mod table;
+mod view;
 
 pub use fold::FlowFolding;
 pub use holds::HoldCounters;

@@ -1,7 +1,7 @@
 use std::path::Path;
 use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 
-use vr_types::{FlowIndex, WorkerId};
+use vr_types::{FlowIndex, Release, WorkerId};
 
 use super::foreign::Foreign;
 use super::hot::{HotFlow, State};
@@ -9,6 +9,7 @@ use super::key::{FlowHash, FlowKey};
 use super::layout::{FlowAction, HENTRY_VALID, SharedFlow, TcpFlags};
 use super::overflow::OverflowHints;
 use super::ports::ServicePorts;
+use super::view::FlowViews;
 use crate::geometry::Geometry;
 use crate::mapped::{MapError, Mapped};
 use crate::prefetch::prefetch;
@@ -46,6 +47,8 @@ pub struct FlowTable {
     tags: Mapped<AtomicU64>,
     hot: Mapped<HotFlow>,
     shared: Mapped<SharedFlow>,
+    /// What clients map if it is not `shared`.
+    pub(super) views: Option<FlowViews>,
     pub(super) foreign: Mapped<Foreign>,
     /// Per worker, `marks` bytes apart: the blocks in which it counted. Each worker writes bytes of its own,
     /// so that it can write without looking and no other worker waits for the line.
@@ -67,11 +70,25 @@ impl FlowTable {
     /// # Errors
     /// [`MapError`] when memory or file space is not to be had.
     pub fn new(geometry: Geometry, workers: u8, file: Option<&Path>) -> Result<Self, MapError> {
+        Self::of_release(Release::Current, geometry, workers, file)
+    }
+
+    /// As [`FlowTable::new`], with entries in the file as clients of that release know them.
+    ///
+    /// # Errors
+    /// As [`FlowTable::new`].
+    pub fn of_release(
+        release: Release,
+        geometry: Geometry,
+        workers: u8,
+        file: Option<&Path>,
+    ) -> Result<Self, MapError> {
         let total = geometry.total();
         let marks = total.div_ceil(BLOCK).next_multiple_of(64);
-        let shared = match file {
-            Some(path) => Mapped::file(path, total)?,
-            None => Mapped::private(total)?,
+        let (shared, views) = match (release, file) {
+            (Release::Current, Some(path)) => (Mapped::file(path, total)?, None),
+            (Release::Current, None) => (Mapped::private(total)?, None),
+            (Release::R220, file) => (Mapped::private(total)?, Some(FlowViews::new(total, file)?)),
         };
         let free_next = Mapped::<AtomicU32>::private(geometry.overflow as usize)?;
         for (i, link) in free_next.iter().enumerate() {
@@ -83,6 +100,7 @@ impl FlowTable {
             tags: Mapped::private(geometry.entries as usize / 4)?,
             hot: Mapped::private(total)?,
             shared,
+            views,
             foreign: Mapped::private(total)?,
             touched: Mapped::private(marks * usize::from(workers))?,
             marks,
@@ -280,6 +298,7 @@ impl FlowTable {
         self.fill(index, bucket, key, prepare);
         if index >= self.geometry.entries {
             self.shared[(bucket + 3) as usize].next_index.store(index, Ordering::Release);
+            self.show(FlowIndex(bucket + 3));
             self.hints.add(hash, FlowIndex(index));
         }
         self.unlock(bucket, word);
@@ -315,6 +334,7 @@ impl FlowTable {
         self.foreign[index as usize].clear();
         hot.state.store(State::new(generation).with_action(action, simple).0, Ordering::Release);
         shared.hash_flags.store(HENTRY_VALID, Ordering::Release);
+        self.show(FlowIndex(index));
     }
 
     fn pop_free(&self) -> Option<u32> {
@@ -361,6 +381,7 @@ impl FlowTable {
                 if at == index.0 {
                     let after = self.shared[at as usize].next_index.load(Ordering::Relaxed);
                     self.shared[before as usize].next_index.store(after, Ordering::Release);
+                    self.show(FlowIndex(before));
                     break;
                 }
                 before = at;
@@ -389,6 +410,7 @@ impl FlowTable {
         shared.clear();
         // From here on an insertion may fill the slot.
         shared.hash_flags.store(0, Ordering::Release);
+        self.show(index);
         if index.0 < self.geometry.entries {
             self.used.fetch_sub(1, Ordering::Relaxed);
         } else {
@@ -412,6 +434,7 @@ impl FlowTable {
         std::sync::atomic::fence(Ordering::SeqCst);
         let (action, simple) = change(shared);
         self.update_state(index, |state| state.with_action(action, simple).changed());
+        self.show(index);
     }
 
     /// Reads the shared half so that all of it belongs to one state. `None` when a change does not end
@@ -509,6 +532,7 @@ impl FlowTable {
         let settled = !now.contains(TcpFlags::FIN_R)
             && (!now.contains(TcpFlags::SYN_R) || now.contains(TcpFlags::ESTABLISHED_R));
         self.update_state(index, |state| state.with_tcp_settled(settled));
+        self.show(index);
         now
     }
 
