@@ -92,6 +92,12 @@ impl Slots {
         self.cheap.get(number).copied().map(usize::from)
     }
 
+    /// Whether a slot is among these: its descriptor ends a sleep and is no reason to ask it once more.
+    #[inline]
+    pub(crate) fn is_cheap(&self, place: usize) -> bool {
+        self.places.get(place).and_then(Option::as_ref).is_some_and(|slot| slot.is_cheap)
+    }
+
     #[inline]
     pub(crate) fn get(&mut self, place: usize) -> Option<&mut Slot> {
         self.places.get_mut(place)?.as_mut()
@@ -166,6 +172,10 @@ impl Slots {
     /// Closes all queues of an interface.
     pub(crate) fn detach(&mut self, vif: VifId, poller: &Poller, pool: &mut FramePool) {
         self.set_way(vif, Way::None);
+        let places = &self.places;
+        self.to_flush.retain(|place| {
+            places.get(usize::from(*place)).and_then(Option::as_ref).is_some_and(|slot| slot.vif != vif)
+        });
         for place in &mut self.places {
             if let Some(mut slot) = place.take_if(|slot| slot.vif == vif) {
                 slot.transmit(pool);

@@ -19,6 +19,8 @@ use crate::slots::{Slots, Way};
 const TICK: u64 = 10_000_000;
 /// The longest sleep while a port has to be polled, or the kernel has not taken everything.
 const SHORT_SLEEP: Duration = Duration::from_millis(1);
+/// Commands executed in one pass: packets go on while the agent programs.
+const COMMANDS: usize = 64;
 /// Packets taken from the handoff ring in one pass.
 const HANDED: usize = vr_frame::BATCH;
 
@@ -34,8 +36,10 @@ pub(crate) struct Worker {
     pub(crate) slots: Slots,
     pub(crate) batch: Batch,
     pub(crate) out: Output,
-    /// Packets that all go to one interface, or the pieces of one, on their way.
+    /// Packets that all go to one interface, on their way.
     pub(crate) moving: Vec<Packet>,
+    /// The pieces of one packet, on their way.
+    pub(crate) pieces: Vec<Packet>,
     pub(crate) last_tick: Now,
     /// The poller has looked since the last pass.
     pub(crate) looked: bool,
@@ -72,9 +76,8 @@ impl Worker {
 
     /// Does what the control thread asks for; `None` at the end, else whether there was anything.
     fn commands(&mut self, own: &Mailbox, now: Now) -> Option<bool> {
-        let mut any = false;
-        while let Some(command) = own.next_command() {
-            any = true;
+        for done in 0..COMMANDS {
+            let Some(command) = own.next_command() else { return Some(done > 0) };
             match command {
                 Command::Attach { vif, queue } => self.slots.attach(vif, queue, &self.poller),
                 Command::Route { vif, to } => self.slots.route(vif, to),
@@ -90,7 +93,7 @@ impl Worker {
                 Command::Stop => return None,
             }
         }
-        Some(any)
+        Some(true)
     }
 
     /// One batch from every port that has something. Says how many packets there were.
@@ -107,7 +110,7 @@ impl Worker {
                 self.poller.look(Duration::ZERO);
             }
             for found in 0..self.poller.found() {
-                if let Some(place) = self.poller.slot(found) {
+                if let Some(place) = self.poller.slot(found).filter(|place| !self.slots.is_cheap(*place)) {
                     packets += self.receive(place, own, now);
                 }
             }
@@ -184,14 +187,14 @@ impl Worker {
         if self.slots.get(usize::from(place)).is_some_and(|slot| slot.takes(&packet)) {
             return self.slots.put(place, packet, &mut self.pool);
         }
-        let mut pieces = std::mem::take(&mut self.moving);
+        let mut pieces = std::mem::take(&mut self.pieces);
         if let Err(reason) = vr_forward::make_plain(packet, &mut self.pool, &mut pieces) {
             self.stats.dropped(vif, reason);
         }
         for piece in pieces.drain(..) {
             self.slots.put(place, piece, &mut self.pool);
         }
-        self.moving = pieces;
+        self.pieces = pieces;
     }
 
     #[cold]

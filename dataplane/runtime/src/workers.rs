@@ -87,6 +87,7 @@ impl<F: PortFactory> Workers<F> {
                 batch: Batch::new(),
                 out: Output::new(),
                 moving: Vec::with_capacity(4 * vr_frame::BATCH),
+                pieces: Vec::with_capacity(4 * vr_frame::BATCH),
                 last_tick: Now(0),
                 looked: false,
                 mailboxes: Arc::clone(&mailboxes),
