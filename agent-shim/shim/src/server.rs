@@ -87,12 +87,12 @@ impl Server {
         Ok(Self::new(Listener::unix(directory)?, about))
     }
 
-    /// Listens on an address, for clients of R2.20 (control.md 3.1).
+    /// Listens on an address of the host, for clients of R2.20 (control.md 3.1).
     ///
     /// # Errors
     /// [`ServerError`] when the system refuses.
-    pub fn bind_tcp(address: SocketAddr, about: About) -> Result<Self, ServerError> {
-        Ok(Self::new(Listener::tcp(address)?, about))
+    pub fn bind_r220(address: SocketAddr, about: About) -> Result<Self, ServerError> {
+        Ok(Self::new(Listener::tcp(address)?, about).with_compat(Compat::R220))
     }
 
     fn new(listener: Listener, about: About) -> Self {

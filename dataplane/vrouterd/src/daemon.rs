@@ -1,5 +1,6 @@
 //! The wiring, and the control loop.
 
+use std::net::Ipv4Addr;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -7,11 +8,11 @@ use anyhow::Context;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use vr_frame::PoolSet;
 use vr_runtime::{Workers, WorkersConfig};
-use vr_shim::{About, Recorder, Server};
+use vr_shim::{About, Recorder, Server, ServerError};
 use vr_tables::control::{Tables, TablesConfig};
 use vr_tables::options::Options;
 
-use crate::config::Config;
+use crate::config::{Compat, Config};
 use crate::exit::Failure;
 use crate::housekeeping::Housekeeping;
 use crate::lock::DirectoryLock;
@@ -33,10 +34,11 @@ pub(crate) fn run(config: &Config, record: Option<&Path>) -> Result<(), Failure>
     let workers = config.workers.count.get() as u8;
     let mut tables = Tables::new(TablesConfig {
         workers,
-        limits: config.tables.limits(),
+        limits: config.limits(),
         directory: Some(directory.clone()),
         mock: config.mock,
         options: Options {
+            release: config.compat.into(),
             flow_hold_limit: config.flows.hold_limit.get() as i32,
             close_flow_on_rst: config.flows.close_on_reset,
             ..Options::default()
@@ -62,12 +64,23 @@ pub(crate) fn run(config: &Config, record: Option<&Path>) -> Result<(), Failure>
         let recorder = Recorder::begin(path);
         recorder.with_context(|| format!("cannot record to `{}`; name another file", path.display()))
     });
-    let server = Server::bind(&directory, About::version(env!("CARGO_PKG_VERSION")))?;
+    let server = listen(config, &directory)?;
     let server = server.with_recorder(recorder.transpose()?);
     let mut server = server.with_machine(status::machine(workers.monitor()));
     tracing::info!(directory = %directory.display(), "serving");
     control_loop(&mut server, &mut tables, &mut workers, &signals)?;
     Ok(())
+}
+
+fn listen(config: &Config, directory: &Path) -> Result<Server, ServerError> {
+    let about = About::version(env!("CARGO_PKG_VERSION"));
+    match config.compat {
+        Compat::Current => Server::bind(directory, about),
+        Compat::R220 => {
+            let port = config.control_port.get() as u16;
+            Server::bind_r220((Ipv4Addr::LOCALHOST, port).into(), about)
+        }
+    }
 }
 
 /// Every pod takes several descriptors; the usual limit is for programs that use `select`.

@@ -68,7 +68,9 @@ impl Failure {
             | Self::Tables(_)
             | Self::Workers(_)
             | Self::Lock(LockError::Directory { .. })
-            | Self::Server(ServerError::Directory { .. } | ServerError::Listen { .. }) => 3,
+            | Self::Server(
+                ServerError::Directory { .. } | ServerError::Listen { .. } | ServerError::ListenTcp { .. },
+            ) => 3,
             Self::Lock(LockError::InUse(_)) | Self::Server(ServerError::InUse(_)) => 4,
             Self::Other(_) => 1,
         })

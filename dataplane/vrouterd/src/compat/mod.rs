@@ -68,8 +68,8 @@ fn translate(options: Options, usable: &[usize]) -> Result<Start, OptionError> {
         config.socket_dir = SocketDir::try_from(path).map_err(failed)?;
     }
     config.tables = TableSizes {
-        interfaces: bounded("--vr_interfaces", options.interfaces)?.unwrap_or_default(),
-        nexthops: bounded("--vr_nexthops", options.nexthops)?.unwrap_or_default(),
+        interfaces: bounded("--vr_interfaces", options.interfaces)?,
+        nexthops: bounded("--vr_nexthops", options.nexthops)?,
         labels: bounded("--vr_mpls_labels", options.labels)?.unwrap_or_default(),
         vrfs: bounded("--vr_vrfs", options.vrfs)?.unwrap_or_default(),
         flows: bounded("--vr_flow_entries", options.flow_entries)?.unwrap_or_default(),
@@ -81,7 +81,7 @@ fn translate(options: Options, usable: &[usize]) -> Result<Start, OptionError> {
         option: "sizes of tables",
         what: error.to_string(),
     };
-    config.tables.limits().check().map_err(refused)?;
+    config.limits().check().map_err(refused)?;
     config.buffers = Buffers {
         packets: bounded("--vr_mempool_sz", options.mempool_size)?.unwrap_or_default(),
         ..Buffers::default()
@@ -193,7 +193,7 @@ mod tests {
         let sizes = "--vr_flow_entries 4096 --vr_oflow_entries 1024 --vr_bridge_entries 8192 --vr_bridge_oentries 512 \
                      --vr_mpls_labels 6000 --vr_nexthops 70 --vr_vrfs 80 --vr_mempool_sz 2048 --vr_flow_hold_limit 9";
         let config = start(&sizes.split_whitespace().collect::<Vec<_>>()).unwrap().config;
-        let limits = config.tables.limits();
+        let limits = config.limits();
         assert_eq!((limits.flows.entries, limits.flows.overflow), (4096, 1024));
         assert_eq!((limits.bridge.entries, limits.bridge.overflow), (8192, 512));
         assert_eq!((limits.labels, limits.nexthops, limits.vrfs), (6000, 70, 80));

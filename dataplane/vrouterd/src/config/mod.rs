@@ -2,14 +2,17 @@
 
 mod error;
 mod limits;
+mod release;
 mod sizes;
 
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
+use vr_tables::control::Limits;
 
 pub(crate) use error::ConfigError;
 pub(crate) use limits::{Bounded, DeviceName, InstanceName, SocketDir};
+pub(crate) use release::Compat;
 pub(crate) use sizes::{Buffers, TableSizes};
 
 /// Everything that can be configured. Each key has a default.
@@ -34,6 +37,10 @@ pub(crate) struct Config {
     pub(crate) flows: Flows,
     /// Messages.
     pub(crate) log: Log,
+    /// Release of agent and utilities.
+    pub(crate) compat: Compat,
+    /// TCP port on 127.0.0.1 on which clients of R2.20 are served.
+    pub(crate) control_port: Bounded<1, 65_535, 20_914>,
     /// Test mode: every interface, the fabric's as well, is a vhost-user client (`docs/spec/test-rig.md`).
     pub(crate) mock: bool,
 }
@@ -121,16 +128,15 @@ pub(crate) enum Polling {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct VhostUser {
-    /// Which side of the sockets this daemon is.
-    pub(crate) role: VhostUserRole,
+    /// Which side of the sockets this daemon is; without it what the release does.
+    pub(crate) role: Option<VhostUserRole>,
 }
 
 /// Which side of the sockets of virtual machines this daemon is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum VhostUserRole {
     /// The virtual machine listens.
-    #[default]
     Client,
     /// The daemon listens.
     Server,
@@ -225,12 +231,23 @@ impl Config {
             what: what.to_owned(),
         })?;
         // Entries and overflow entries have one bound together.
-        config.tables.limits().check().map_err(|error| ConfigError::Parse {
+        config.limits().check().map_err(|error| ConfigError::Parse {
             path: path.to_owned(),
             line: error::line_of(text, &[error.field, &format!("{}_overflow", error.field)]),
             what: error.to_string(),
         })?;
+        config.check_nexthops().map_err(|what| ConfigError::Parse {
+            path: path.to_owned(),
+            line: error::line_of(text, &["nexthops"]),
+            what,
+        })?;
         Ok(config)
+    }
+
+    /// Sizes of the tables.
+    #[must_use]
+    pub(crate) fn limits(&self) -> Limits {
+        self.tables.limits(self.compat)
     }
 
     /// Directory of the sockets and shared tables.
@@ -242,7 +259,7 @@ impl Config {
 
 #[cfg(test)]
 mod tests {
-    use super::{Backend, Config, HostMode, Level, Polling, VhostUserRole};
+    use super::{Backend, Compat, Config, HostMode, Level, Polling, VhostUserRole};
     use std::path::Path;
 
     fn parse(text: &str) -> Result<Config, String> {
@@ -263,14 +280,14 @@ mod tests {
         assert_eq!((config.workers.count.get(), config.workers.polling), (1, Polling::Balanced));
         assert_eq!((config.fabric.host, config.fabric.backend), (HostMode::Nic, Backend::Auto));
         assert_eq!((config.instance.as_str(), config.log.level), ("default", Level::Info));
-        assert_eq!(config.tables.limits(), vr_tables::control::Limits::default());
+        assert_eq!(config.limits(), vr_tables::control::Limits::default());
         assert_eq!(config.buffers.sizes(), vr_frame::PoolSizes::default());
     }
 
     #[test]
     fn every_key_is_taken() {
         let config = parse(
-            "socket_dir = \"/run/n1\"\ninstance = \"n1\"\n\
+            "socket_dir = \"/run/n1\"\ninstance = \"n1\"\ncompat = \"current\"\ncontrol_port = 5000\n\
              [fabric]\ndevice = \"eth1\"\nhost = \"nic\"\nbackend = \"xsk-rs\"\n\
              [workers]\ncount = 2\ncpus = [1, 0]\npolling = \"power\"\n\
              [tables]\ninterfaces = 300\nnexthops = 5000\nlabels = 6000\nvrfs = 70\nflows = 4096\n\
@@ -281,12 +298,13 @@ mod tests {
         .unwrap();
         assert_eq!(config.fabric.device.as_ref().map(super::DeviceName::as_str), Some("eth1"));
         assert_eq!(config.workers.cpus, [1, 0]);
-        let limits = config.tables.limits();
+        let limits = config.limits();
         assert_eq!((limits.interfaces, limits.nexthops, limits.labels, limits.vrfs), (300, 5000, 6000, 70));
         assert_eq!((limits.flows.entries, limits.flows.overflow), (4096, 1024));
         assert_eq!((limits.bridge.entries, limits.bridge.overflow), (8192, 2048));
         assert_eq!((config.buffers.sizes().packets, config.buffers.sizes().supers), (4096, 64));
-        assert_eq!((config.vhost_user.role, config.log.file), (VhostUserRole::Server, Some("/l".into())));
+        assert_eq!((config.vhost_user_role(), config.control_port.get()), (VhostUserRole::Server, 5000));
+        assert_eq!(config.log.file, Some("/l".into()));
         assert_eq!((config.flows.hold_limit.get(), config.flows.close_on_reset), (0, true));
         assert!(parse("mock = true\n").unwrap().mock);
     }
@@ -325,6 +343,25 @@ mod tests {
         assert!(overflow.starts_with("/etc/v.toml, line 2: 2359295 bridge entries"), "{overflow}");
         let dotted = refusal("\n# flows = 1\ntables.flows = 16777212\ntables.flow_overflow = 5\n");
         assert!(dotted.starts_with("/etc/v.toml, line 3: 16777217 flow entries"), "{dotted}");
+    }
+
+    #[test]
+    fn the_release_decides_sizes_and_roles() {
+        let current = Config::default();
+        assert_eq!((current.compat, current.vhost_user_role()), (Compat::Current, VhostUserRole::Client));
+        let old = parse("compat = \"r2.20\"\n").unwrap();
+        assert_eq!((old.compat, old.vhost_user_role()), (Compat::R220, VhostUserRole::Server));
+        assert_eq!((old.limits().nexthops, old.limits().interfaces), (65_536, 4352));
+        assert_eq!(old.control_port.get(), 20_914);
+        let own = parse("compat = \"r2.20\"\n[tables]\nnexthops = 100\n[vhost_user]\nrole = \"client\"\n");
+        let own = own.unwrap();
+        assert_eq!((own.limits().nexthops, own.vhost_user_role()), (100, VhostUserRole::Client));
+        assert_eq!(
+            refusal("compat = \"r2.20\"\n[tables]\nnexthops = 65537\n"),
+            "/etc/v.toml, line 3: 65537 nexthops are not possible with compat = \"r2.20\"; choose at most 65536"
+        );
+        let unknown = refusal("\ncompat = \"r3\"\n");
+        assert!(unknown.contains("line 2") && unknown.contains("`r2.20`"), "{unknown}");
     }
 
     #[test]

@@ -5,21 +5,22 @@ use vr_frame::PoolSizes;
 use vr_tables::control::Limits;
 use vr_tables::geometry::Geometry;
 
-use super::Bounded;
+use super::{Bounded, Compat};
 
 /// Sizes of the tables; the agent asks for them and stays within.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct TableSizes {
-    /// Interfaces.
-    pub(crate) interfaces: Bounded<{ Limits::INTERFACES.0 }, { Limits::INTERFACES.1 }, 4355>,
-    /// Nexthops.
-    pub(crate) nexthops: Bounded<{ Limits::NEXTHOPS.0 }, { Limits::NEXTHOPS.1 }, 524_288>,
+    /// Interfaces; without it as many as the release has.
+    pub(crate) interfaces: Option<Bounded<{ Limits::INTERFACES.0 }, { Limits::INTERFACES.1 }, 0>>,
+    /// Nexthops; without it as many as the release has.
+    pub(crate) nexthops: Option<Bounded<{ Limits::NEXTHOPS.0 }, { Limits::NEXTHOPS.1 }, 0>>,
     /// MPLS labels.
     pub(crate) labels: Bounded<{ Limits::LABELS.0 }, { Limits::LABELS.1 }, 5120>,
     /// VRFs.
     pub(crate) vrfs: Bounded<{ Limits::VRFS.0 }, { Limits::VRFS.1 }, 4096>,
-    /// Flow entries in buckets, a multiple of four. One takes 256 bytes in the shared file.
+    /// Flow entries in buckets, a multiple of four. One takes 256 bytes in the shared
+    /// file, 128 with R2.20.
     pub(crate) flows: Bounded<{ Limits::FLOWS.0 }, { Limits::FLOWS.1 }, { Geometry::FLOW.entries }>,
     /// Flow entries besides; without it a fifth of `flows`, rounded up to 1,024.
     pub(crate) flow_overflow: Option<Bounded<0, { Limits::FLOWS.1 }, 0>>,
@@ -32,10 +33,10 @@ pub(crate) struct TableSizes {
 impl TableSizes {
     /// The sizes as the tables take them. Entries are rounded down to a multiple of four.
     #[must_use]
-    pub(crate) fn limits(&self) -> Limits {
+    pub(super) fn limits(&self, compat: Compat) -> Limits {
         Limits {
-            interfaces: self.interfaces.get(),
-            nexthops: self.nexthops.get(),
+            interfaces: self.interfaces.map_or(compat.interfaces(), Bounded::get),
+            nexthops: self.nexthops.map_or(compat.nexthops(), Bounded::get),
             labels: self.labels.get(),
             vrfs: self.vrfs.get(),
             flows: geometry(self.flows.get(), self.flow_overflow.map(Bounded::get)),

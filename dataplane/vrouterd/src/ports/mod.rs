@@ -66,7 +66,7 @@ impl Factory {
             pools,
             fabrics,
             pods: pods::Pods::new(config.instance.as_str()),
-            machines: Machines::new(config.vhost_user.role.into(), config.mock, workers),
+            machines: Machines::new(config.vhost_user_role().into(), config.mock, workers),
             mock: config.mock,
             agent: None,
             pkt0: None,
