@@ -18,6 +18,11 @@ use crate::verdict::{Step, Stop};
 const DATAGRAMS: usize = 4096;
 /// Fragments that wait for their first one, of all datagrams together.
 const WAITING: usize = 256;
+/// How many of these may occupy super-frames, which are few.
+const WAITING_SUPERS: usize = 32;
+/// What one guest may have of each: an eighth. All of the fabric may have half.
+const GUEST_SHARE: usize = 8;
+const FABRIC_SHARE: usize = 2;
 /// How long a datagram is remembered and a fragment waits, in nanoseconds.
 const PATIENCE: u64 = 2_000_000_000;
 /// IPv6 base header and fragment header.
@@ -115,18 +120,77 @@ struct Waiting {
 /// The datagrams of one worker whose fragments are passing.
 pub(crate) struct Fragments {
     known: HashMap<Datagram, Known>,
+    /// How many of the known ones each guest has.
+    shares: HashMap<VifId, usize>,
     waiting: Vec<Waiting>,
+    /// Fragments that are taken from those that wait; empty but for that moment.
+    leaving: Vec<Waiting>,
     /// A datagram whose first fragment is being processed: then what waits for it is released.
     opened: Option<Datagram>,
 }
 
 impl Default for Fragments {
     fn default() -> Self {
-        Self { known: HashMap::with_capacity(DATAGRAMS), waiting: Vec::with_capacity(WAITING), opened: None }
+        Self {
+            known: HashMap::with_capacity(DATAGRAMS),
+            shares: HashMap::new(),
+            waiting: Vec::with_capacity(WAITING),
+            leaving: Vec::with_capacity(WAITING),
+            opened: None,
+        }
     }
 }
 
+/// How many of `all` places the packets of a guest may take, or those of the fabric.
+fn share(guest: VifId, all: usize) -> usize {
+    all / if guest == VifId::NONE { FABRIC_SHARE } else { GUEST_SHARE }
+}
+
 impl Fragments {
+    /// Remembers a datagram; `false` if its sender has too many.
+    fn remember(&mut self, datagram: Datagram, known: Known) -> bool {
+        let share = self.shares.entry(datagram.guest).or_default();
+        let fresh = !self.known.contains_key(&datagram);
+        if fresh && (*share >= self::share(datagram.guest, DATAGRAMS) || self.known.len() >= DATAGRAMS) {
+            return false;
+        }
+        *share += usize::from(fresh);
+        self.known.insert(datagram, known);
+        true
+    }
+
+    fn forget(&mut self, datagram: &Datagram) {
+        if self.known.remove(datagram).is_some()
+            && let Some(share) = self.shares.get_mut(&datagram.guest)
+        {
+            *share -= 1;
+        }
+    }
+
+    fn forget_all(&mut self, old: impl Fn(Now) -> bool) {
+        self.known.retain(|_, known| !old(known.since));
+        self.shares.clear();
+        for datagram in self.known.keys() {
+            *self.shares.entry(datagram.guest).or_default() += 1;
+        }
+    }
+
+    /// Whether there is room for one more fragment that waits.
+    fn has_room(&self, pkt: &Pkt, datagram: &Datagram) -> bool {
+        let of_sender = |waiting: &&Waiting| waiting.datagram.guest == datagram.guest;
+        let in_supers = |waiting: &&Waiting| waiting.pkt.frame.is_super();
+        self.waiting.len() < WAITING
+            && self.waiting.iter().filter(of_sender).count() < share(datagram.guest, WAITING)
+            && !(pkt.frame.is_super() && self.waiting.iter().filter(in_supers).count() >= WAITING_SUPERS)
+    }
+
+    /// Takes out fragments that wait, in their order.
+    fn take(&mut self, wanted: impl Fn(&Waiting) -> bool) -> Vec<Waiting> {
+        let mut leaving = std::mem::take(&mut self.leaving);
+        leaving.extend(self.waiting.extract_if(.., |waiting| wanted(waiting)));
+        leaving
+    }
+
     /// Counts a fragment of a known datagram; forgets the datagram when it is complete.
     fn count(&mut self, fragment: &Fragment) {
         let Some(known) = self.known.get_mut(&fragment.datagram) else { return };
@@ -135,7 +199,7 @@ impl Fragments {
             known.total = Some(fragment.offset + fragment.len);
         }
         if known.total.is_some_and(|total| known.received >= total) {
-            self.known.remove(&fragment.datagram);
+            self.forget(&fragment.datagram);
         }
     }
 
@@ -143,6 +207,7 @@ impl Fragments {
     pub(crate) fn clear(&mut self, pool: &mut FramePool) {
         self.waiting.drain(..).for_each(|waiting| pool.free(waiting.pkt.frame));
         self.known.clear();
+        self.shares.clear();
     }
 }
 
@@ -165,24 +230,17 @@ impl Full<'_> {
         Some(fragment)
     }
 
-    /// The packet has this key. The ports of a first fragment are remembered.
-    pub(super) fn remember_first_fragment(&mut self, pkt: &Pkt, key: &FlowKey) -> Step {
-        let Some(fragment) = self.fragment_of(pkt).filter(|fragment| fragment.offset == 0) else {
-            return Ok(());
-        };
-        let fragments = &mut self.memory.fragments;
-        let room = fragments.known.len() < DATAGRAMS || fragments.known.contains_key(&fragment.datagram);
-        if !room {
-            return Err(DropReason::FlowUnusable.into());
-        }
+    /// The packet has this key. The ports of a first fragment are remembered while there is room: without, it goes
+    /// on alone.
+    pub(super) fn remember_first_fragment(&mut self, pkt: &Pkt, key: &FlowKey) {
+        let Some(fragment) = self.fragment_of(pkt).filter(|fragment| fragment.offset == 0) else { return };
         let ([a, b], [c, d]) = (key.source_port(), key.destination_port());
-        fragments.known.insert(
-            fragment.datagram,
-            Known { ports: [a, b, c, d], since: self.now, received: 0, total: None },
-        );
-        fragments.count(&fragment);
-        fragments.opened = Some(fragment.datagram);
-        Ok(())
+        let known = Known { ports: [a, b, c, d], since: self.now, received: 0, total: None };
+        let fragments = &mut self.memory.fragments;
+        if fragments.remember(fragment.datagram, known) {
+            fragments.count(&fragment);
+            fragments.opened = Some(fragment.datagram);
+        }
     }
 
     /// The key of a later fragment, `portless` but for that; the fragment has to wait if it is not known yet.
@@ -205,20 +263,17 @@ impl Full<'_> {
     /// Keeps a fragment until the first one of its datagram comes.
     pub(super) fn await_first_fragment(&mut self, pkt: Pkt, datagram: Datagram, resume: Resume) {
         let since = self.now;
-        let waiting = &mut self.memory.fragments.waiting;
-        if waiting.len() >= WAITING {
+        if !self.memory.fragments.has_room(&pkt, &datagram) {
             return self.drop(pkt, DropReason::FragmentQueueFail);
         }
-        waiting.push(Waiting { datagram, since, pkt, resume });
+        self.memory.fragments.waiting.push(Waiting { datagram, since, pkt, resume });
     }
 
     /// After a packet: if it was a first fragment, those that waited for it go on.
     pub(super) fn release_fragments(&mut self) {
         let Some(datagram) = self.memory.fragments.opened.take() else { return };
-        while let Some(Waiting { mut pkt, resume, .. }) = {
-            let waiting = &mut self.memory.fragments.waiting;
-            waiting.iter().position(|waiting| waiting.datagram == datagram).map(|at| waiting.remove(at))
-        } {
+        let mut released = self.memory.fragments.take(|waiting| waiting.datagram == datagram);
+        for Waiting { mut pkt, resume, .. } in released.drain(..) {
             pkt.flow_wanted = true;
             let resume = self.find_again(&mut pkt, resume);
             let end = match resume.and_then(|resume| self.flow(&mut pkt, resume).map(|()| resume)) {
@@ -229,16 +284,18 @@ impl Full<'_> {
             };
             self.finish(pkt, end);
         }
+        self.memory.fragments.leaving = released;
     }
 
     /// Forgets datagrams that are too old and drops fragments that have waited too long.
     pub(crate) fn expire_fragments(&mut self) {
         let now = self.now.0;
         let old = |since: Now| now.saturating_sub(since.0) > PATIENCE;
-        self.memory.fragments.known.retain(|_, known| !old(known.since));
-        while let Some(at) = self.memory.fragments.waiting.iter().position(|waiting| old(waiting.since)) {
-            let waiting = self.memory.fragments.waiting.remove(at);
+        self.memory.fragments.forget_all(old);
+        let mut late = self.memory.fragments.take(|waiting| old(waiting.since));
+        for waiting in late.drain(..) {
             self.drop(waiting.pkt, DropReason::FragErr);
         }
+        self.memory.fragments.leaving = late;
     }
 }

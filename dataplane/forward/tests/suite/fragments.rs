@@ -11,9 +11,11 @@ use crate::packets::{self, Inet, UDP, unwrap};
 use crate::world::{AGENT, GUEST_MAC, GUESTS};
 
 const FLOW: Flow = Flow { guest: 0, far: 0, protocol: UDP, port: 1000, outwards: true };
-/// Fragments that may wait, and datagrams that are followed.
-const WAITING: usize = 256;
-const DATAGRAMS: usize = 4096;
+/// Fragments of one guest that may wait, and datagrams of one guest that are followed.
+const WAITING: usize = 32;
+const DATAGRAMS: usize = 512;
+/// Super-frames that may wait, of all senders together.
+const SUPERS: usize = 32;
 
 fn set(lab: &mut Lab) -> Vec<Traffic> {
     let set = Change::SetFlow { flow: FLOW, action: FlowAction::Forward, ttl: 0, check_source: true };
@@ -99,7 +101,7 @@ fn what_waits_too_long_or_in_vain_is_dropped() {
 }
 
 #[test]
-fn datagrams_without_end_do_not_take_all_places_for_ever() {
+fn datagrams_without_end_take_the_places_of_their_guest_only() {
     let mut lab = Lab::new(true);
     set(&mut lab);
     let data = datagram(200);
@@ -107,13 +109,34 @@ fn datagrams_without_end_do_not_take_all_places_for_ever() {
     for ids in (0..DATAGRAMS).collect::<Vec<_>>().chunks(64) {
         assert_eq!(lab.receive(&ids.iter().map(|id| first(*id)).collect::<Vec<_>>()).len(), ids.len());
     }
-    assert_eq!(lab.receive(&[first(DATAGRAMS)]), []);
-    assert_eq!(lab.drops(DropReason::FlowUnusable), 1);
+    // One that cannot be remembered goes on, and what follows it waits in vain.
+    assert_eq!(lab.receive(&[first(DATAGRAMS)]).len(), 1);
+    assert_eq!(lab.receive(&[fragment(DATAGRAMS as u16, &data, 80, 160)]), []);
+    // Another guest's datagrams are remembered: its first fragment is shown to the agent, and the second one waits
+    // for the flow with it.
+    let others = |from| Traffic { vif: GUESTS[1], ..fragment(1, &data, from, from + 80) };
+    assert_eq!(lab.receive(&[others(0)]).iter().map(|frame| frame.vif).collect::<Vec<_>>(), [AGENT]);
+    assert_eq!(lab.receive(&[others(80)]), []);
     lab.pass(3000);
+    assert_eq!(lab.drops(DropReason::FragErr), 1);
     assert_eq!(lab.receive(&[first(DATAGRAMS)]).len(), 1);
     // Complete datagrams are forgotten at once.
     assert_eq!(lab.receive(&fragments(9, &data, 80)).len(), 3);
     assert_eq!(lab.receive(&[fragment(9, &data, 80, 160)]), []);
+    lab.close();
+}
+
+#[test]
+fn few_of_the_fragments_that_wait_are_super_frames() {
+    let mut lab = Lab::new(true);
+    let data = datagram(6000);
+    for id in 0..SUPERS as u16 + 3 {
+        let vif = GUESTS[usize::from(id % 2)];
+        assert_eq!(lab.receive(&[Traffic { vif, ..fragment(id, &data, 80, 5000) }]), []);
+    }
+    assert_eq!(lab.drops(DropReason::FragmentQueueFail), 3);
+    assert_eq!(lab.receive(&[fragment(100, &data, 80, 160)]), []);
+    assert_eq!(lab.drops(DropReason::FragmentQueueFail), 3, "there is room for others");
     lab.close();
 }
 

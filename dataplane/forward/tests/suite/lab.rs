@@ -13,7 +13,7 @@ use vr_types::{BridgeIndex, DropReason, FlowIndex, VifId, VrfId, WorkerId};
 
 use crate::world;
 
-const SIZES: PoolSizes = PoolSizes { packets: 2048, supers: 16 };
+const SIZES: PoolSizes = PoolSizes { packets: 2048, supers: 64 };
 
 /// Flows whose entries changed.
 #[derive(Default)]

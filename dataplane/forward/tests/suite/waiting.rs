@@ -2,13 +2,14 @@
 
 use vr_frame::Offload;
 use vr_tables::flow::FlowAction;
-use vr_types::DropReason;
+use vr_types::{DropReason, Mac};
 
 use crate::changes::{Change, Flow};
 use crate::lab::{Lab, Traffic};
 use crate::packets::{self, Inet, UDP, Wrap, from_peer};
 use crate::world::{
-    AGENT, FABRIC, GUESTS, LABELS, PEER, add_other_nexthop, add_routed_nexthop, remove_routed_nexthop,
+    AGENT, FABRIC, GUEST_MAC, GUESTS, LABELS, PEER, add_other_nexthop, add_routed_nexthop,
+    remove_routed_nexthop,
 };
 
 const FLOW: Flow = Flow { guest: 0, far: 0, protocol: UDP, port: 1000, outwards: false };
@@ -79,6 +80,36 @@ fn a_packet_does_not_wait_for_ever() {
     assert_eq!(lab.pass(6000), []);
     assert_eq!(lab.drops(DropReason::FlowUnusable), 1);
     assert_eq!(release(&mut lab), []);
+    lab.close();
+}
+
+/// Super-frames are few, and a guest may not have them all by flows that nobody decides about.
+#[test]
+fn few_of_the_packets_that_wait_are_super_frames() {
+    let mut lab = Lab::new(true);
+    let send = |lab: &mut Lab, port, len| {
+        let flow = Flow { port, outwards: true, ..FLOW };
+        let (ends, ports) = flow.ends();
+        let [source, destination] = ends;
+        let inet = Inet {
+            source,
+            destination,
+            protocol: UDP,
+            id: 1,
+            fragment: 0,
+            ttl: 64,
+            options: Vec::new(),
+            payload: packets::udp(ends, ports, &vec![0; len]),
+        };
+        let bytes = packets::ethernet(Mac::VIRTUAL_ROUTER, GUEST_MAC[0], 0x0800, &inet.bytes());
+        lab.receive(&[Traffic { vif: GUESTS[0], bytes, offload: Offload::NONE }]).len()
+    };
+    let asked: usize = (0..35).map(|number| send(&mut lab, 1000 + number, 4000)).sum();
+    assert_eq!((asked, lab.drops(DropReason::FlowNoMemory)), (32, 3));
+    assert_eq!(send(&mut lab, 2000, 100), 1, "there is room for others");
+    assert_eq!(lab.drops(DropReason::FlowNoMemory), 3);
+    lab.pass(6000);
+    assert_eq!(send(&mut lab, 2001, 4000), 1, "the places are free again");
     lab.close();
 }
 
