@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use nix::sys::statfs::{HUGETLBFS_MAGIC, TMPFS_MAGIC, statfs};
 use vr_frame::PoolSet;
 use vr_runtime::{Workers, WorkersConfig};
 use vr_shim::{About, Recorder, Server, ServerError};
@@ -31,6 +32,7 @@ pub(crate) fn run(config: &Config, record: Option<&Path>) -> Result<(), Failure>
     allow_descriptors();
     let directory = config.socket_dir();
     let _lock = DirectoryLock::take(&directory)?;
+    warn_of_disk(&directory);
     let workers = config.workers.count.get() as u8;
     let mut tables = Tables::new(TablesConfig {
         workers,
@@ -70,6 +72,18 @@ pub(crate) fn run(config: &Config, record: Option<&Path>) -> Result<(), Failure>
     tracing::info!(directory = %directory.display(), "serving");
     control_loop(&mut server, &mut tables, &mut workers, &signals)?;
     Ok(())
+}
+
+/// Workers write to the tables' files. On a disk that has to wait for the file system now and then, up to tens of
+/// milliseconds.
+fn warn_of_disk(directory: &Path) {
+    let kind = statfs(directory).map(|status| status.filesystem_type());
+    if kind.is_ok_and(|kind| ![TMPFS_MAGIC, HUGETLBFS_MAGIC].contains(&kind)) {
+        tracing::warn!(
+            directory = %directory.display(),
+            "tables are on a disk, which delays packets; choose a socket directory on a tmpfs, such as /run"
+        );
+    }
 }
 
 fn listen(config: &Config, directory: &Path) -> Result<Server, ServerError> {

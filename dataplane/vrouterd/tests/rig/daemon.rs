@@ -19,7 +19,8 @@ pub(crate) struct Place(TempDir);
 
 impl Place {
     pub(crate) fn new() -> Self {
-        let place = Self(tempfile::Builder::new().prefix("vrx-r-").tempdir().unwrap());
+        // On a disk the daemon would have to wait for the file system.
+        let place = Self(tempfile::Builder::new().prefix("vrx-r-").tempdir_in("/dev/shm").unwrap());
         std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_vrouterd"), place.program()).unwrap();
         place
     }
