@@ -1,9 +1,10 @@
 //! Publication of immutable snapshots from one writer to many workers.
 //!
 //! The writer keeps a reference to every snapshot that it has replaced and frees one only when no reader
-//! holds it any more, so a worker never frees memory and never waits: it looks at a generation counter once
-//! per batch and exchanges its reference when that has moved. The lock is held for the exchange of one
-//! pointer; a worker that finds it taken goes on with the snapshot that it has.
+//! holds it any more, so a worker never frees memory: it looks at a generation counter once per batch and
+//! exchanges its reference when that has moved. Only then it takes a lock, which everybody holds for the exchange
+//! of one pointer. It has to wait for that lock: who began a batch after a [token](crate::grace::Token) was taken
+//! must not use what was published before, because slots that no newer snapshot refers to are reused then.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -63,7 +64,8 @@ pub struct Reader<T> {
 }
 
 impl<T> Reader<T> {
-    /// The newest snapshot. It stays valid, unchanged, until the next call.
+    /// The newest snapshot: not older than any whose publication happened before this call. It stays valid,
+    /// unchanged, until the next call.
     #[inline]
     pub fn latest(&mut self) -> &T {
         if self.shared.generation.load(Ordering::Acquire) != self.generation {
@@ -74,10 +76,11 @@ impl<T> Reader<T> {
 
     #[cold]
     fn exchange(&mut self) {
-        if let Ok(current) = self.shared.current.try_lock() {
-            self.generation = self.shared.generation.load(Ordering::Acquire);
-            self.held = Arc::clone(&current);
-        }
+        let current = self.shared.current.lock().unwrap_or_else(PoisonError::into_inner);
+        self.generation = self.shared.generation.load(Ordering::Acquire);
+        let latest = Arc::clone(&current);
+        drop(current);
+        self.held = latest;
     }
 }
 
@@ -88,10 +91,11 @@ impl<T> Clone for Reader<T> {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test fails by a panic")]
 mod tests {
     use super::Publisher;
     use std::sync::Arc;
-    use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+    use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
     struct Counted(u64, Arc<AtomicUsize>);
 
@@ -117,25 +121,42 @@ mod tests {
     }
 
     #[test]
-    fn readers_see_values_in_order_while_the_writer_runs() {
+    fn a_reader_waits_for_the_lock_rather_than_go_on_with_an_older_value() {
+        let mut publisher = Publisher::new(0);
+        let mut reader = publisher.reader();
+        publisher.publish(1);
+        let (shared, (calls, called)) = (Arc::clone(&publisher.shared), std::sync::mpsc::channel());
+        let taken = shared.current.lock().unwrap();
+        let worker = std::thread::spawn(move || {
+            calls.send(()).unwrap();
+            *reader.latest()
+        });
+        called.recv().unwrap();
+        std::thread::sleep(std::time::Duration::from_millis(20));
+        drop(taken);
+        assert_eq!(worker.join().unwrap(), 1);
+    }
+
+    #[test]
+    fn readers_see_what_was_published_before_they_looked() {
         let freed = Arc::new(AtomicUsize::new(0));
         let mut publisher = Publisher::new(Counted(0, Arc::clone(&freed)));
-        let stop = Arc::new(AtomicBool::new(false));
+        let (stop, published) = (AtomicBool::new(false), AtomicU64::new(0));
         std::thread::scope(|scope| {
             for _ in 0..2 {
                 let mut reader = publisher.reader();
-                let stop = Arc::clone(&stop);
+                let (stop, published) = (&stop, &published);
                 scope.spawn(move || {
-                    let mut last = 0;
                     while !stop.load(Ordering::Relaxed) {
+                        let before = published.load(Ordering::Acquire);
                         let now = reader.latest().0;
-                        assert!(now >= last, "{now} after {last}");
-                        last = now;
+                        assert!(now >= before, "{now} after {before} was published");
                     }
                 });
             }
             for value in 1..=20_000 {
                 publisher.publish(Counted(value, Arc::clone(&freed)));
+                published.store(value, Ordering::Release);
             }
             stop.store(true, Ordering::Relaxed);
         });

@@ -1,10 +1,10 @@
 //! The rules of `docs/flow-table.md` in small, under every order of events that the memory model allows: two or
-//! three threads with the atomics, orders and fences of `flow` and `grace`.
+//! three threads with the atomics, orders and fences of `flow`, `grace` and `publish`.
 #![allow(clippy::unwrap_used, reason = "a test fails by a panic")]
 
-use loom::sync::Arc;
 use loom::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release, SeqCst};
 use loom::sync::atomic::{AtomicU32, fence};
+use loom::sync::{Arc, Mutex};
 use loom::thread;
 
 fn model(check: impl Fn() + Sync + Send + 'static) {
@@ -256,6 +256,64 @@ fn a_slot_has_one_user_within_a_batch() {
             assert_eq!(entry.hit(2), Some(20));
             assert_eq!(entry.hit(1), None);
             assert_eq!(entry.state.load(Relaxed) & 0xff, 2, "another generation");
+        }
+    });
+}
+
+const OURS: u32 = 1;
+const OTHERS: u32 = 2;
+
+/// `Publisher` with snapshots that name one of two slots, and what stands in these.
+struct Published {
+    generation: AtomicU32,
+    current: Mutex<usize>,
+    slots: [AtomicU32; 2],
+    batches: [Batch; 2],
+}
+
+impl Published {
+    fn publish(&self, snapshot: usize) {
+        let mut current = self.current.lock().unwrap();
+        *current = snapshot;
+        self.generation.fetch_add(1, Release);
+    }
+
+    /// A batch of a worker that has held the first snapshot: what it finds by way of the latest one.
+    fn batch(&self, worker: usize) -> u32 {
+        self.batches[worker].enter();
+        let mut held = 0;
+        if self.generation.load(Acquire) != 0 {
+            let current = self.current.lock().unwrap();
+            assert_eq!(self.generation.load(Acquire), 1);
+            held = *current;
+        }
+        let found = self.slots[held].load(Relaxed);
+        self.batches[worker].leave();
+        found
+    }
+}
+
+/// Publication and reuse: no worker meets the next user of a slot by an older snapshot.
+#[test]
+fn a_batch_uses_no_snapshot_older_than_its_token() {
+    model(|| {
+        let published = Arc::new(Published {
+            generation: AtomicU32::new(0),
+            current: Mutex::new(0),
+            slots: [AtomicU32::new(OURS), AtomicU32::new(OURS)],
+            batches: [Batch::new(), Batch::new()],
+        });
+        let workers = [0, 1].map(|worker| {
+            let published = Arc::clone(&published);
+            thread::spawn(move || assert_eq!(published.batch(worker), OURS, "a frame for another tenant"))
+        });
+        published.publish(1);
+        let tokens = [0, 1].map(|worker: usize| published.batches[worker].token());
+        if (0..2).all(|worker: usize| published.batches[worker].passed(tokens[worker])) {
+            published.slots[0].store(OTHERS, Relaxed);
+        }
+        for worker in workers {
+            worker.join().unwrap();
         }
     });
 }
