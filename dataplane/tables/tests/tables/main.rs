@@ -10,5 +10,6 @@ mod folding;
 mod refused_flows;
 mod refused_small;
 mod refused_ways;
+mod release;
 mod routes;
 mod support;

@@ -201,7 +201,7 @@ mod tests {
         let refused = start(&["--vr_vrfs", "70000"]).unwrap_err();
         assert!(refused.starts_with("--vr_vrfs: 70000 is not a number from "), "{refused}");
         assert!(start(&["--vr_socket_dir", "relative"]).unwrap_err().contains("--vr_socket_dir"));
-        let both = start(&["--vr_flow_entries", "16777216", "--vr_oflow_entries", "16777216"]).unwrap_err();
+        let both = start(&["--vr_flow_entries", "16777212", "--vr_oflow_entries", "16777212"]).unwrap_err();
         assert!(both.starts_with("sizes of tables: "), "{both}");
     }
 

@@ -330,13 +330,13 @@ mod tests {
     fn tables_too_large_are_refused_by_file_and_line() {
         assert_eq!(
             refusal("[tables]\nvrfs = 10\nflows = 16777217\n"),
-            "/etc/v.toml, line 3: 16777217 is not a number from 1024 to 16777216"
+            "/etc/v.toml, line 3: 16777217 is not a number from 1024 to 16777212"
         );
         assert_eq!(
-            refusal("[tables]\nvrfs = 10\nflows = 16777216\n"),
-            "/etc/v.toml, line 3: 20132864 flow entries, overflow included, are not possible; choose 1024 to 16777216"
+            refusal("[tables]\nvrfs = 10\nflows = 16777212\n"),
+            "/etc/v.toml, line 3: 20132860 flow entries, overflow included, are not possible; choose 1024 to 16777212"
         );
-        assert!(parse("[tables]\nflows = 16777216\nflow_overflow = 0\n").is_ok());
+        assert!(parse("[tables]\nflows = 16777212\nflow_overflow = 0\n").is_ok());
         let bridge = refusal("tables = { vrfs = 10, bridge = 2097148, bridge_overflow = 4 } # bridge\n");
         assert!(bridge.starts_with("/etc/v.toml, line 1: 2097152 bridge entries"), "{bridge}");
         let overflow = refusal("[tables]\nbridge_overflow = 2097151\n");
