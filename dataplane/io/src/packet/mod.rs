@@ -113,8 +113,10 @@ impl Port for PacketPort {
     fn receive(&mut self, pool: &mut FramePool, batch: &mut Batch) {
         let cells = self.counters.cells();
         let (mut packets, mut bytes) = (0, 0);
+        // Also what is not accepted counts: a guest that sends nothing else must not keep the worker here.
+        let mut budget = batch.remaining_capacity();
         loop {
-            let wanted = self.receiver.wanted(batch.remaining_capacity());
+            let wanted = self.receiver.wanted(budget);
             if wanted == 0 {
                 break;
             }
@@ -128,6 +130,7 @@ impl Port for PacketPort {
                 }
             };
             cells.rx_syscalls.add(1);
+            budget -= got;
             for index in 0..got {
                 if let Some(packet) = accept(self.receiver.take(index), cells, pool) {
                     packets += 1;
@@ -225,9 +228,10 @@ fn refused(error: &io::Error, rest: u64, cells: &Cells) -> Refusal {
 
 #[cfg(test)]
 mod tests {
+    use std::net::UdpSocket;
     use std::os::unix::net::UnixDatagram;
 
-    use vr_frame::{Batch, PoolSet, PoolSizes};
+    use vr_frame::{BATCH, Batch, PoolSet, PoolSizes};
 
     use super::PacketPort;
     use crate::Port;
@@ -265,5 +269,22 @@ mod tests {
         assert!(packets >= 16 && figures.rx_too_long == 8, "{figures:?}");
         port.close(&mut pool);
         assert_eq!(pool.available(), 64);
+    }
+
+    #[test]
+    fn malformed_datagrams_do_not_keep_the_worker() {
+        let (kernel, ours) =
+            (UdpSocket::bind("127.0.0.1:0").unwrap(), UdpSocket::bind("127.0.0.1:0").unwrap());
+        for _ in 0..2 * BATCH {
+            kernel.send_to(&[0; 5], ours.local_addr().unwrap()).unwrap();
+        }
+        ours.set_nonblocking(true).unwrap();
+        let mut port = Box::new(PacketPort::from_fd(ours.into()));
+        let mut pool = PoolSet::new(1, PoolSizes { packets: 64, supers: 64 }).unwrap().1.remove(0);
+        for calls in 1..=2 {
+            port.receive(&mut pool, &mut Batch::new());
+            assert_eq!(port.counters().figures().rx_malformed, calls * BATCH as u64);
+        }
+        port.close(&mut pool);
     }
 }
