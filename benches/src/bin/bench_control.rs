@@ -16,7 +16,7 @@ struct Arguments {
     /// A tenth of everything.
     #[arg(long)]
     quick: bool,
-    /// Packets a second that are sent meanwhile.
+    /// Packets a second that are sent meanwhile, at the most.
     #[arg(long, default_value_t = 100_000)]
     rate: u32,
 }

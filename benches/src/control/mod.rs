@@ -30,7 +30,7 @@ pub struct Plan {
     pub routes: u32,
     /// Flow entries, two for each connection.
     pub flows: u32,
-    /// Packets a second that are sent meanwhile.
+    /// Packets a second that are sent meanwhile, at the most.
     pub rate: u32,
 }
 
@@ -69,22 +69,18 @@ impl Plan {
         let traffic = Traffic::start(ends, self.rate)?;
         let mut client = Client::connect(directory.path())?;
         let mut phases = Vec::new();
-        let kinds: [(&str, u32, fn(&Plan) -> Requests); 3] = [
-            ("nexthops", self.nexthops, objects::nexthops),
-            ("routes", self.routes, objects::routes),
-            ("flows", self.flows, objects::flows),
-        ];
-        for (what, objects, requests) in kinds {
+        for kind in [objects::nexthops, objects::routes, objects::flows] {
             // Encoding is the client's work and not part of what is measured.
-            let requests = requests(self);
+            let requests: Requests = kind(self);
             let (cpu, start) = (served.processor_time(), Instant::now());
             client.program(&requests)?;
             let seconds = start.elapsed().as_secs_f64();
-            let cpu = (served.processor_time() - cpu).as_secs_f64();
+            let cpu = served.processor_time().saturating_sub(cpu).as_secs_f64();
+            let Requests { what, objects, messages, .. } = requests;
             phases.push(Phase {
                 what,
                 objects,
-                messages: requests.messages,
+                messages,
                 seconds,
                 objects_per_second: f64::from(objects) / seconds,
                 cpu_us_per_object: cpu * 1e6 / f64::from(objects),

@@ -14,6 +14,8 @@ use super::served::{Ends, PORTS, RECEIVER_ADDRESS, SENDER_ADDRESS};
 
 /// How often packets are sent and taken.
 const TICK: Duration = Duration::from_millis(1);
+/// Time for which packets are sent at once, at the most.
+const LATE: Duration = Duration::from_millis(10);
 /// How long the last packets may be under way.
 const LAST: Duration = Duration::from_secs(2);
 /// Bytes of a frame without frame check sequence.
@@ -40,21 +42,24 @@ impl Traffic {
     }
 }
 
-/// What the wire does not take counts as sent: it is a packet that a device would have lost.
+/// What the wire does not take counts as sent: it is a packet that a device would have lost. When this thread did not get
+/// the processor in time, it sends less instead of a burst that no device would send.
 fn run(mut ends: Ends, rate: u32, stopped: &AtomicBool) -> (u64, u64) {
     let bytes = datagram();
-    let (start, mut sent, mut received) = (Instant::now(), 0, 0);
+    let (mut last, mut sent, mut received) = (Instant::now(), 0, 0);
     while !stopped.load(Relaxed) {
         std::thread::sleep(TICK);
-        let due = (start.elapsed().as_secs_f64() * f64::from(rate)) as u64;
-        for _ in sent..due {
-            sent += 1;
+        let now = Instant::now();
+        let due = now.duration_since(last).min(LATE).as_secs_f64() * f64::from(rate);
+        last = now;
+        for _ in 0..due as u64 {
             if let Some(frame) = ends.pool.copy_of(&bytes)
                 && let Err(packet) = ends.sender.send(Packet::plain(frame))
             {
                 ends.pool.free(packet.frame);
             }
         }
+        sent += due as u64;
         received += take(&mut ends);
     }
     let end = Instant::now();
