@@ -126,25 +126,35 @@ impl DumpPart<'_, '_> {
     /// Adds `group`, objects that must not be separated: a vif and its drop counters, routes of one address.
     ///
     /// Returns false, and adds nothing, if the part has no room for all of them; the client is then told to
-    /// ask again for what comes after the objects it has. Nothing can be pushed after that. A group that
-    /// does not even fit in an empty part ends the dump.
+    /// ask again for what comes after the objects it has. Nothing can be pushed after that. Of a group that
+    /// does not even fit in an empty part, what does not fit is left out: it must not hide what comes behind it.
     pub fn push(&mut self, group: &[&dyn Record]) -> bool {
-        let length: usize = group.iter().map(|object| encoded_len(*object, self.replies.compat)).sum();
-        self.full |= length > self.room;
+        let fitting = self.fitting(group);
+        self.full |= fitting < group.len() && self.count > 0;
         if !self.full {
-            self.room -= length;
-            for object in group {
+            for object in &group[..fitting] {
                 if self.count == 0 {
                     self.replies.begin();
                 }
+                self.room -= encoded_len(*object, self.replies.compat);
                 let translated = self.replies.translate(*object);
                 self.replies.append(translated.as_ref().map_or(*object, Message::as_record));
                 self.count += 1;
             }
         }
-        let incomplete = if self.full && self.count > 0 { VR_MESSAGE_DUMP_INCOMPLETE } else { 0 };
+        let incomplete = if self.full { VR_MESSAGE_DUMP_INCOMPLETE } else { 0 };
         let code = (self.count | incomplete).to_be_bytes();
         self.replies.out[self.code_at..][..code.len()].copy_from_slice(&code);
         !self.full
+    }
+
+    /// How many objects of the group there is room for, from the first on.
+    fn fitting(&self, group: &[&dyn Record]) -> usize {
+        let mut length = 0;
+        let fits = |object: &&&dyn Record| {
+            length += encoded_len(**object, self.replies.compat);
+            length <= self.room
+        };
+        group.iter().take_while(fits).count()
     }
 }

@@ -146,12 +146,32 @@ fn a_group_is_not_separated() {
 }
 
 #[test]
-fn an_object_that_fits_in_no_part_ends_the_dump() {
+fn an_object_that_fits_in_no_part_does_not_hide_others() {
     let huge = NexthopReq { nhr_nh_list: vec![1; 1000], ..Default::default() };
+    let label = MplsReq { mr_label: 7, ..Default::default() };
     let mut out = Vec::new();
-    assert!(!ReplyWriter::new(&REQUEST, Compat::Current, &mut out).dump().push(&[&huge]));
-    let [response] = replies(&out).try_into().ok().unwrap();
-    assert_eq!(resp_code(&response), 0);
+    let mut writer = ReplyWriter::new(&REQUEST, Compat::Current, &mut out);
+    let mut part = writer.dump();
+    assert!(part.push(&[&huge]));
+    assert!(part.push(&[&label]));
+    assert!(!part.push(&[&huge]), "it is left out when it comes first");
+    let [response, objects] = replies(&out).try_into().ok().unwrap();
+    assert_eq!(resp_code(&response), 1 | VR_MESSAGE_DUMP_INCOMPLETE);
+    assert_eq!(decoded(&objects.payload, Compat::Current), [Message::from(label)]);
+}
+
+#[test]
+fn a_group_that_fits_in_no_part_is_cut() {
+    let label = MplsReq::default();
+    let group: Vec<&dyn Record> = vec![&label; 100];
+    let mut out = Vec::new();
+    let mut writer = ReplyWriter::new(&REQUEST, Compat::Current, &mut out);
+    let mut part = writer.dump();
+    assert!(part.push(&group));
+    assert!(!part.push(&[&label]));
+    let [response, objects] = replies(&out).try_into().ok().unwrap();
+    assert_eq!(resp_code(&response), VR_MESSAGE_PAGE_SIZE / 49 | VR_MESSAGE_DUMP_INCOMPLETE);
+    assert!(objects.length <= MAX_REPLY);
 }
 
 #[test]
