@@ -127,6 +127,7 @@ impl Forwarder {
                 pool,
                 out,
                 memory: &mut self.memory,
+                parts: None,
             },
             &mut self.stages,
         );

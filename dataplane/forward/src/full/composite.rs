@@ -195,7 +195,7 @@ impl Full<'_> {
 
     /// A copy of the frame behind `strip` bytes, to be sent by a member.
     fn copy_for_member(&mut self, pkt: &Pkt, strip: usize) -> Option<Pkt> {
-        let Some(mut copy) = self.duplicate(pkt) else {
+        let Some(mut copy) = self.may_make(1).then(|| self.duplicate(pkt)).flatten() else {
             self.stats.dropped(pkt.vif, DropReason::McastCloneFail);
             return None;
         };

@@ -36,7 +36,8 @@ impl Full<'_> {
         }
         self.mirror_sent(pkt, vif);
         let tunnelled = matches!(pkt.kind, Kind::InetInTunnel | Kind::Inet6InTunnel | Kind::OtherInTunnel);
-        if tunnelled && vif.kind == VifKind::Physical && pkt.frame.len() > vif.mtu as usize {
+        let ours = tunnelled || pkt.mirror_copy;
+        if ours && vif.kind == VifKind::Physical && pkt.frame.len() > vif.mtu as usize {
             return self.fragment(pkt, vif);
         }
         self.stats.sent(vif.id, pkt.frame.len());

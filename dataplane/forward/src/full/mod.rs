@@ -67,6 +67,8 @@ pub(crate) struct Full<'a> {
     pub(crate) pool: &'a mut FramePool,
     pub(crate) out: &'a mut Output,
     pub(crate) memory: &'a mut Memory,
+    /// How many segments, fragments and flooded copies may still be made in this batch, once the first one was.
+    pub(crate) parts: Option<usize>,
 }
 
 impl Full<'_> {

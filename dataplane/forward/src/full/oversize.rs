@@ -57,6 +57,9 @@ impl Full<'_> {
         plan: &GsoPlan,
         mut way: impl FnMut(&mut Self, &mut Pkt) -> Stop,
     ) -> Stop {
+        if !self.may_make(plan.segments()) {
+            return Stop::Drop(DropReason::NoMemory);
+        }
         for index in 0..plan.segments() {
             let Some(mut segment) = self.blank(pkt, plan.longest()) else {
                 return Stop::Drop(DropReason::NoMemory);
@@ -72,29 +75,43 @@ impl Full<'_> {
         Stop::Replaced
     }
 
-    /// Fragments a packet that has its outer headers and sends each fragment with a copy of them.
+    /// Fragments a packet that has its outer headers and sends each fragment with a copy of them. Copies for
+    /// analyzers are packets of ours, so they are fragmented also where they do not enter a tunnel.
     pub(super) fn fragment(&mut self, pkt: &Pkt, vif: &Vif) -> Stop {
-        if pkt.kind != Kind::InetInTunnel {
-            return Stop::Drop(DropReason::InterfaceDrop);
-        }
-        let outer = pkt.offset(pkt.network);
+        let outer = match pkt.kind {
+            Kind::InetInTunnel => Some(pkt.offset(pkt.network)),
+            Kind::Inet if pkt.mirror_copy => None,
+            _ => return Stop::Drop(DropReason::InterfaceDrop),
+        };
         let inner = pkt.offset(pkt.inner_network);
         let Ok(plan) = FragmentPlan::new(pkt.bytes(), inner, vif.mtu as usize) else {
             return Stop::Drop(DropReason::InterfaceDrop);
         };
+        if !self.may_make(plan.fragments()) {
+            return Stop::Drop(DropReason::NoMemory);
+        }
         for index in 0..plan.fragments() {
             let Some(mut fragment) = self.blank(pkt, vif.mtu as usize) else {
                 return Stop::Drop(DropReason::NoMemory);
             };
             let written = plan.write(index, pkt.bytes(), fragment.frame.bytes_mut());
             fragment.frame.truncate(written.unwrap_or(0));
-            if encap::fit_lengths(fragment.frame.bytes_mut(), outer).is_err() {
+            if outer.is_some_and(|outer| encap::fit_lengths(fragment.frame.bytes_mut(), outer).is_err()) {
                 return self.not_cut(fragment);
             }
             self.stats.sent(vif.id, fragment.frame.len());
             self.finish(fragment, Stop::Send(vif.id));
         }
         Stop::Replaced
+    }
+
+    /// Whether so many packets may be made of one. All that are made in one batch take at most half of the frames
+    /// that were free: a few super-frames in tiny segments would leave none to receive into, for anybody.
+    pub(super) fn may_make(&mut self, packets: usize) -> bool {
+        let left = self.parts.get_or_insert_with(|| self.pool.available() / 2);
+        let may = packets <= *left;
+        *left -= if may { packets } else { 0 };
+        may
     }
 
     /// A packet of `len` bytes that are yet to be written, in the state and at the position of another.

@@ -6,9 +6,11 @@ use vr_wire::checksum;
 
 use crate::changes::Change;
 use crate::lab::{Lab, Traffic};
+use crate::oversize::reassemble;
 use crate::packets::{self, Inet, TCP, UDP, Wrap, from_peer, unwrap};
 use crate::world::{
-    ANALYZER, FABRIC, GUEST_ADDRESS, GUEST_MAC, GUESTS, NODE, OWN_TREE_LABEL, PEER, TREE_LABELS, VNI,
+    ANALYZER, FABRIC, GUEST_ADDRESS, GUEST_MAC, GUESTS, NODE, OWN_TREE_LABEL, PEER, TREE_LABELS,
+    UNDERLAY_MTU, VNI,
 };
 
 const GROUP: [u8; 4] = [239, 1, 2, 3];
@@ -136,5 +138,28 @@ fn mirrored_super_frames_arrive_in_segments() {
         received.extend(&frame[54..]);
     }
     assert_eq!(received, data);
+    lab.close();
+}
+
+#[test]
+fn mirrored_frames_that_became_too_long_arrive_in_fragments() {
+    let mut lab = Lab::new(true);
+    lab.command(|tables, datapath| Change::Mirror { guest: 0, on: true }.apply(tables, datapath));
+    let data: Vec<u8> = (0..1472).map(|at| at as u8).collect();
+    let ends = [GUEST_ADDRESS[0], [10, 0, 0, 99]];
+    let packet = inet(ends[0], ends[1], UDP, packets::udp(ends, [5, 6], &data));
+    let bytes = packets::ethernet(Mac([2, 9, 9, 9, 9, 9]), GUEST_MAC[0], 0x0800, &packet);
+    let sent = lab.receive(&[Traffic { vif: GUESTS[0], bytes: bytes.clone(), offload: Offload::NONE }]);
+    let copies: Vec<_> = sent.iter().filter(|frame| frame.vif == FABRIC).collect();
+    assert!(
+        copies
+            .iter()
+            .all(|copy| copy.bytes.len() <= 14 + UNDERLAY_MTU && checksum::is_valid(&copy.bytes[14..34]))
+    );
+    let parts: Vec<_> = copies.iter().map(|copy| copy.bytes[14..].to_vec()).collect();
+    assert_eq!(parts.len(), 2);
+    let [datagram] = &reassemble(&parts)[..] else { panic!("one datagram") };
+    assert!(checksum::inet_l4_is_valid(&NODE, &ANALYZER, UDP, datagram));
+    assert_eq!(datagram[8..], bytes);
     lab.close();
 }

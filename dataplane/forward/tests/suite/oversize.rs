@@ -287,3 +287,17 @@ fn between_guests_super_frames_stay_whole() {
     assert_eq!((sent[0].vif, sent[0].offload, sent[0].bytes.len()), (GUESTS[1], offload, bytes.len()));
     lab.close();
 }
+
+#[test]
+fn super_frames_in_tiny_segments_leave_frames_to_others() {
+    let route = Route { far: 0, bridged: false };
+    let mut lab = route.lab(TCP);
+    let (ends, ports) = route.flow(TCP).ends();
+    let bytes = route.frame(TCP, 0, packets::tcp(ends, ports, [1, 1], 0x10, &pattern(60_000)));
+    let frame = Traffic { vif: GUESTS[0], bytes, offload: super_frame(GsoKind::TcpV4, 100, 16) };
+    // Of the 2,048 frames of the pool, a batch makes segments of half.
+    assert_eq!(lab.receive(&vec![frame.clone(); 4]).len(), 600);
+    assert_eq!(lab.drops(DropReason::NoMemory), 3);
+    assert_eq!(lab.receive(&[frame]).len(), 600, "the next batch may again");
+    lab.close();
+}
