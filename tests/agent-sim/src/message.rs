@@ -13,6 +13,7 @@ const BYTE: u8 = 3;
 const I16: u8 = 6;
 const I32: u8 = 8;
 const U64: u8 = 9;
+const I64: u8 = 10;
 const STRING: u8 = 11;
 const LIST: u8 = 15;
 const U16: u8 = 19;
@@ -57,6 +58,11 @@ impl Message {
     /// Appends a `u32`.
     pub fn u32(self, id: i16, value: u32) -> Self {
         self.field(U32, id, &value.to_be_bytes())
+    }
+
+    /// Appends an `i64`.
+    pub fn i64(self, id: i16, value: i64) -> Self {
+        self.field(I64, id, &value.to_be_bytes())
     }
 
     /// Appends a `u64`.

@@ -353,6 +353,8 @@ mod tests {
         assert_eq!((old.compat, old.vhost_user_role()), (Compat::R220, VhostUserRole::Server));
         assert_eq!((old.limits().nexthops, old.limits().interfaces), (65_536, 4352));
         assert_eq!(old.control_port.get(), 20_914);
+        let mock = parse("compat = \"r2.20\"\nmock = true\n").unwrap();
+        assert_eq!(mock.vhost_user_role(), VhostUserRole::Client);
         let own = parse("compat = \"r2.20\"\n[tables]\nnexthops = 100\n[vhost_user]\nrole = \"client\"\n");
         let own = own.unwrap();
         assert_eq!((own.limits().nexthops, own.vhost_user_role()), (100, VhostUserRole::Client));

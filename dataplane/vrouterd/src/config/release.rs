@@ -50,12 +50,12 @@ impl Compat {
 }
 
 impl Config {
-    /// Which side of the sockets of virtual machines the daemon is. That of R2.20 always listens.
+    /// Which side of the sockets of virtual machines the daemon is. That of R2.20 always listens, but has no test mode.
     #[must_use]
     pub(crate) fn vhost_user_role(&self) -> VhostUserRole {
         self.vhost_user.role.unwrap_or(match self.compat {
-            Compat::Current => VhostUserRole::Client,
-            Compat::R220 => VhostUserRole::Server,
+            Compat::R220 if !self.mock => VhostUserRole::Server,
+            Compat::Current | Compat::R220 => VhostUserRole::Client,
         })
     }
 

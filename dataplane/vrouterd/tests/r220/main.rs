@@ -1,0 +1,14 @@
+//! The daemon with `compat = "r2.20"`, over TCP, by a client that encodes what R2.20 encodes (control.md 9, A.2). The
+//! encoder is that of the stand-in for the agent, not the daemon's.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    missing_docs,
+    reason = "a test fails by a panic"
+)]
+
+mod flows;
+mod node;
+mod requests;
+mod values;
