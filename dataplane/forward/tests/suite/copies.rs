@@ -1,7 +1,7 @@
 //! Copies of frames: flooded and mirrored ones, super-frames among them.
 
 use vr_frame::{GsoKind, Offload};
-use vr_types::Mac;
+use vr_types::{DropReason, Mac};
 use vr_wire::checksum;
 
 use crate::changes::Change;
@@ -9,7 +9,7 @@ use crate::lab::{Lab, Traffic};
 use crate::oversize::reassemble;
 use crate::packets::{self, Inet, TCP, UDP, Wrap, from_peer, unwrap};
 use crate::world::{
-    ANALYZER, FABRIC, GUEST_ADDRESS, GUEST_MAC, GUESTS, NODE, OWN_TREE_LABEL, PEER, TREE_LABELS,
+    ANALYZER, FABRIC, GUEST_ADDRESS, GUEST_MAC, GUESTS, NODE, OWN_TREE_LABEL, PEER, REMOTE_MAC, TREE_LABELS,
     UNDERLAY_MTU, VNI,
 };
 
@@ -161,5 +161,26 @@ fn mirrored_frames_that_became_too_long_arrive_in_fragments() {
     let [datagram] = &reassemble(&parts)[..] else { panic!("one datagram") };
     assert!(checksum::inet_l4_is_valid(&NODE, &ANALYZER, UDP, datagram));
     assert_eq!(datagram[8..], bytes);
+    lab.close();
+}
+
+/// Frames that no IPv4 header says how to fragment.
+#[test]
+fn what_is_too_long_for_the_underlay_and_cannot_be_fragmented_is_dropped_and_counted() {
+    let mut lab = Lab::new(true);
+    let frame = |mac, len| {
+        let bytes = packets::ethernet(mac, GUEST_MAC[0], 0x9000, &vec![1; len]);
+        Traffic { vif: GUESTS[0], bytes, offload: Offload::NONE }
+    };
+    // The longest in each tunnel, by the order of the remote guests.
+    for (far, longest) in [1454, 1458, 1450].into_iter().enumerate() {
+        assert_eq!(lab.receive(&[frame(REMOTE_MAC[far], longest)]).len(), 1);
+        assert_eq!(lab.receive(&[frame(REMOTE_MAC[far], longest + 1)]), []);
+        assert_eq!(lab.drops(DropReason::InterfaceDrop), far as u64 + 1);
+    }
+    // Flooded, the copies for the tree have the longest headers.
+    let [guest, by_udp, by_gre, peer] = sort(&lab.receive(&[frame(Mac::BROADCAST, 1440)]));
+    assert_eq!([guest.len(), by_udp.len(), by_gre.len(), peer.len()], [1, 0, 0, 1]);
+    assert_eq!(lab.drops(DropReason::InterfaceDrop), 5);
     lab.close();
 }

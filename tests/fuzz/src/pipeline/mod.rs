@@ -159,9 +159,7 @@ impl Node {
         assert!(batch.is_empty());
         assert!(self.out.len() <= most, "{} packets to send", self.out.len());
         let from_guest = matches!(frames.from, node::GUEST_A | node::GUEST_B);
-        let is_ip = matches!(frames.bytes.get(12..14), Some([0x08, 0x00] | [0x86, 0xdd]));
-        let is_group = frames.bytes.first().is_some_and(|first| first & 1 != 0);
-        self.send(from_guest && is_ip && !is_group);
+        self.send(from_guest);
     }
 
     /// The agent decides about a flow that it was told about.
@@ -181,8 +179,8 @@ impl Node {
         }
     }
 
-    /// Checks and frees what is to be sent; `of_guest` if all of it comes of unicast IP packets of a
-    /// guest, just received.
+    /// Checks and frees what is to be sent; `of_guest` if all of it comes of frames of a guest, just
+    /// received.
     fn send(&mut self, of_guest: bool) {
         let mut finished = Vec::new();
         for (to, packet) in self.out.drain() {
@@ -192,7 +190,7 @@ impl Node {
                 self.waiting.extend(events::flow_of_trap(packet.frame.bytes()));
             }
             if to == node::FABRIC && of_guest {
-                check_tunnelled(&packet);
+                check_underlay(&packet);
             }
             self.last.clear();
             self.last.extend_from_slice(packet.frame.bytes());
@@ -217,16 +215,17 @@ impl Node {
     }
 }
 
-/// A unicast IP packet of a guest in a tunnel is finished, has outer headers that are right, and fits.
-fn check_tunnelled(sent: &Packet) {
+/// What a guest's frame becomes for the underlay is finished, and fits; tunnel packets and copies for the analyzer have
+/// outer headers that are right.
+fn check_underlay(sent: &Packet) {
     let frame = sent.frame.bytes();
-    let Some(packet) = frame.get(14..) else { return };
-    let Ok(header) = Ipv4::new_checked(packet) else { return };
-    if ![node::PEER, node::PEER_2].contains(&header.destination()) {
-        return;
-    }
     assert!(sent.offload.is_plain());
     assert!(frame.len() <= UNDERLAY, "{} bytes", frame.len());
+    let Some(packet) = frame.get(14..) else { return };
+    let Ok(header) = Ipv4::new_checked(packet) else { return };
+    if ![node::PEER, node::PEER_2, node::ANALYZER].contains(&header.destination()) {
+        return;
+    }
     assert_eq!(usize::from(header.total_len()), packet.len());
     assert_eq!(ipv4::checksum_is_valid(packet), Ok(true));
 }

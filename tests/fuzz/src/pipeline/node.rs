@@ -25,7 +25,7 @@ pub(super) const SUB: VifId = VifId(6);
 pub(super) const NODE: [u8; 4] = [172, 16, 0, 1];
 pub(super) const PEER: [u8; 4] = [172, 16, 0, 2];
 pub(super) const PEER_2: [u8; 4] = [172, 16, 0, 3];
-const ANALYZER: [u8; 4] = [10, 9, 9, 9];
+pub(super) const ANALYZER: [u8; 4] = [10, 9, 9, 9];
 /// Address of guest A outside, for flows with NAT.
 pub(super) const FLOATING: [u8; 4] = [172, 31, 0, 9];
 
