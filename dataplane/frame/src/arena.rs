@@ -44,7 +44,7 @@ pub enum ArenaError {
 /// The packet buffers of the process: one mapped memfd, packet buffers first, super-frames behind them.
 ///
 /// The memfd lets a successor process take the buffers over. The mapping stays until the last pool and
-/// the last port that uses it are gone.
+/// the last port that uses it are gone: each holds an `Arc` of the arena. A [`Frame`] does not.
 pub struct Arena {
     base: NonNull<u8>,
     len: usize,
@@ -149,28 +149,31 @@ impl Arena {
         Frame::from_parts(data, 0, Self::HEADROOM as u16, class)
     }
 
-    /// Position of a frame's buffer in its class.
-    pub(crate) fn index_of(&self, frame: &Frame) -> u32 {
-        let offset = frame.buffer_start().as_ptr() as usize - self.base.as_ptr() as usize;
-        match frame.class() {
-            BufferClass::Packet => (offset / Self::PACKET_SIZE) as u32,
+    /// Position of a frame's buffer in its class; `None` for a frame of another arena.
+    pub(crate) fn index_of(&self, frame: &Frame) -> Option<u32> {
+        let offset = (frame.buffer_start().as_ptr() as usize).wrapping_sub(self.base.as_ptr() as usize);
+        let (index, count) = match frame.class() {
+            BufferClass::Packet => (offset / Self::PACKET_SIZE, self.packets),
             BufferClass::Super => {
-                ((offset - self.packets as usize * Self::PACKET_SIZE) / Self::SUPER_SIZE) as u32
+                let first = self.packets as usize * Self::PACKET_SIZE;
+                (offset.wrapping_sub(first) / Self::SUPER_SIZE, self.supers)
             }
-        }
+        };
+        (index < count as usize).then_some(index as u32)
     }
 
     /// Hands a packet-sized frame to the kernel: the UMEM address of its first byte. The frame comes back
-    /// by [`Arena::claim`]. A super-frame is not part of the UMEM and is returned unchanged.
+    /// by [`Arena::claim`]. A super-frame or a frame of another arena is not part of the UMEM and is returned
+    /// unchanged.
     ///
     /// # Errors
-    /// The frame itself when it is a super-frame.
+    /// The frame itself when it is not part of the UMEM.
     #[inline]
     pub fn release(&self, frame: Frame) -> Result<u64, Frame> {
-        if frame.class() == BufferClass::Super {
+        let address = (frame.as_ptr() as usize).wrapping_sub(self.base.as_ptr() as usize);
+        if frame.class() == BufferClass::Super || address >= self.packet_region().1 {
             return Err(frame);
         }
-        let address = frame.as_ptr() as usize - self.base.as_ptr() as usize;
         std::mem::forget(frame);
         Ok(address as u64)
     }
@@ -199,7 +202,7 @@ impl Arena {
 impl Drop for Arena {
     fn drop(&mut self) {
         // SAFETY: the mapping was made by `new` with this length and nothing refers to it any more: pools
-        // and ports keep the arena alive, and a frame that outlives its pool is a counted leak.
+        // and ports keep the arena alive, and no frame outlives it (the invariant of `Frame`).
         unsafe { libc::munmap(self.base.as_ptr().cast(), self.len) };
     }
 }

@@ -16,6 +16,10 @@ pub fn leaked_frames() -> u64 {
 ///
 /// Not `Clone`; sixteen bytes. It must end in [`FramePool::free`](crate::FramePool::free) or in a port's
 /// transmit call.
+///
+/// **Invariant:** no frame is used after its [`Arena`](crate::Arena) is gone. A frame is too small to hold the
+/// arena, so the compiler does not see to it. Every pool and every port keeps the arena alive; whoever keeps frames
+/// keeps one of these, or the `Arc` of the arena, for as long.
 pub struct Frame {
     data: NonNull<u8>,
     len: u32,

@@ -69,7 +69,7 @@ impl PoolSet {
 ///
 /// Every buffer has a home, the worker that it was given to at the start. A frame may be freed by any
 /// pool; a foreign buffer travels home through a bounded queue that always has room for all buffers of its
-/// home. A dry pool refuses: receiving stops until frames come back, and copies are counted drops.
+/// home. A pool keeps the arena alive. A dry pool refuses: receiving stops until frames come back, and copies are counted drops.
 pub struct FramePool {
     shared: Arc<Shared>,
     worker: u32,
@@ -151,10 +151,11 @@ impl FramePool {
         Some(frame)
     }
 
-    /// Gives a frame back.
+    /// Gives a frame back. One of another arena is not taken and counts as lost
+    /// ([`leaked_frames`](crate::leaked_frames)).
     #[inline]
     pub fn free(&mut self, frame: Frame) {
-        let index = self.shared.arena.index_of(&frame);
+        let Some(index) = self.shared.arena.index_of(&frame) else { return };
         let class = frame.class();
         std::mem::forget(frame);
         let (per_worker, list) = match class {

@@ -1,8 +1,10 @@
 //! Frames and pools, seen from outside.
-#![allow(clippy::unwrap_used, reason = "tests")]
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use proptest::prelude::*;
-use vr_frame::{Arena, Frame, FramePool, PoolSet, PoolSizes};
+use vr_frame::{Arena, Frame, FramePool, PoolSet, PoolSizes, leaked_frames};
 
 fn pools(workers: u8) -> Vec<FramePool> {
     PoolSet::new(workers, PoolSizes { packets: 8, supers: 2 }).unwrap().1
@@ -33,6 +35,22 @@ fn a_frame_freed_by_another_worker_goes_home() {
     for frame in again {
         pools[0].free(frame);
     }
+}
+
+#[test]
+fn a_frame_of_another_arena_is_lost_and_never_handed_out() {
+    let (mut mine, mut others) = (pools(1).remove(0), pools(1).remove(0));
+    let large = mine.super_frame().unwrap();
+    for foreign in [others.packet().unwrap(), others.super_frame().unwrap()] {
+        let foreign = mine.arena().release(foreign).expect_err("not in this UMEM");
+        let before = leaked_frames();
+        let freed = catch_unwind(AssertUnwindSafe(|| mine.free(foreign)));
+        assert_eq!(freed.is_err(), cfg!(debug_assertions), "a lost frame is a panic in debug builds");
+        assert_eq!(leaked_frames(), before + 1);
+    }
+    assert_eq!(mine.available(), 8);
+    mine.free(large);
+    assert!(mine.super_frame().map(|frame| mine.free(frame)).is_some());
 }
 
 #[test]
