@@ -317,3 +317,36 @@ fn a_batch_uses_no_snapshot_older_than_its_token() {
         }
     });
 }
+
+const SYN_R: u32 = 1;
+const ESTABLISHED_R: u32 = 2;
+const FIN_R: u32 = 4;
+
+/// `set_tcp_flags`: the bit in the state belongs to all flags when everybody is done.
+#[test]
+fn a_connection_that_is_over_is_not_settled() {
+    model(|| {
+        let connection = Arc::new((AtomicU32::new(SYN_R), AtomicU32::new(0)));
+        let add = |connection: &(AtomicU32, AtomicU32), flags| {
+            let (all, settled) = connection;
+            all.fetch_or(flags, AcqRel);
+            let mut seen = all.load(Acquire);
+            loop {
+                let now_settled = seen & FIN_R == 0 && (seen & SYN_R == 0 || seen & ESTABLISHED_R != 0);
+                settled.fetch_update(AcqRel, Acquire, |_| Some(u32::from(now_settled))).unwrap();
+                let now = all.load(Acquire);
+                if now == seen {
+                    return;
+                }
+                seen = now;
+            }
+        };
+        let other = thread::spawn({
+            let connection = Arc::clone(&connection);
+            move || add(&connection, FIN_R)
+        });
+        add(&connection, ESTABLISHED_R);
+        other.join().unwrap();
+        assert_eq!(connection.1.load(Relaxed), 0);
+    });
+}

@@ -162,7 +162,7 @@ impl Full<'_> {
     }
 
     fn flow_hit(&mut self, pkt: &mut Pkt, index: FlowIndex, resume: Resume) -> Step {
-        let Some((entry, state)) = self.flows.read(index, Entry::of) else {
+        let Some((entry, mut state)) = self.flows.read(index, Entry::of) else {
             return Err(DropReason::FlowUnusable.into());
         };
         if entry.flags.contains(FlowFlags::EVICT_CANDIDATE) {
@@ -174,7 +174,7 @@ impl Full<'_> {
                 shared.source_info.store(info, Relaxed);
                 // What was compiled for the former source would not notice when packets come from it again.
                 if let Some(hot) = self.flows.hot(index) {
-                    hot.void();
+                    state = hot.void(state);
                 }
             }
         }

@@ -11,6 +11,8 @@ use crate::flow::{FlowAction, FlowFlags, FlowKey, InsertError, SharedFlow, TcpFl
 
 const TCP: u8 = 6;
 const ICMP: u8 = 1;
+/// How often the control thread lets others run before it says that the bucket of a new flow is busy.
+const BUSY_TURNS: u32 = 100;
 
 /// How a request names the reverse flow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -216,10 +218,13 @@ impl Tables {
             Some(reverse) if key.protocol() == TCP => inherited(reverse.tcp_flags()),
             _ => TcpFlags::empty(),
         };
-        let index = self.flows.insert_as(&key, key.hash(), |shared| {
-            write(shared, spec, &key, reverse, action);
-            (action, is_simple(spec, spec.ecmp_index, action))
-        })?;
+        let insert = || {
+            self.flows.insert_as(&key, key.hash(), |shared| {
+                write(shared, spec, &key, reverse, action);
+                (action, is_simple(spec, spec.ecmp_index, action))
+            })
+        };
+        let index = unless_busy(insert)?;
         if !inherited.is_empty() {
             self.flows.set_tcp_flags(index, inherited);
         }
@@ -338,6 +343,17 @@ impl Tables {
             holding: self.holds.outstanding(),
         }
     }
+}
+
+/// Inserts as soon as the worker that holds the bucket has had its turn.
+fn unless_busy(insert: impl Fn() -> Result<FlowIndex, InsertError>) -> Result<FlowIndex, InsertError> {
+    for _ in 0..BUSY_TURNS {
+        match insert() {
+            Err(InsertError::Busy) => std::thread::yield_now(),
+            result => return result,
+        }
+    }
+    Err(InsertError::Busy)
 }
 
 /// Fills in the agent's part of an entry; returns the ECMP index that it has then.

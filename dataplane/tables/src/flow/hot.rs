@@ -1,7 +1,9 @@
 //! The private cache line of an entry.
 #![allow(unsafe_code, reason = "states a property of a plain layout")]
 
-use std::sync::atomic::{AtomicU16, AtomicU32, AtomicU64, Ordering::Acquire, Ordering::Relaxed};
+use std::sync::atomic::{
+    AtomicU16, AtomicU32, AtomicU64, Ordering::AcqRel, Ordering::Acquire, Ordering::Relaxed,
+};
 
 use vr_types::{BridgeIndex, Mac, VrfId, WorkerId};
 
@@ -124,10 +126,15 @@ impl State {
         if settled { Self(self.0 | Self::TCP_SETTLED) } else { Self(self.0 & !Self::TCP_SETTLED) }
     }
 
+    /// What was compiled before is void.
+    pub(super) const fn voided(self) -> Self {
+        let changes = (self.0 as u16).to_le_bytes()[1].wrapping_add(1);
+        Self(self.0 & !0xff00 | (changes as u32) << 8)
+    }
+
     /// A change begins: what was compiled before is void.
     pub(super) const fn changing(self) -> Self {
-        let changes = (self.0 as u16).to_le_bytes()[1].wrapping_add(1);
-        Self(self.0 & !0xff00 | (changes as u32) << 8 | Self::CHANGING)
+        Self(self.voided().0 | Self::CHANGING)
     }
 
     pub(super) const fn changed(self) -> Self {
@@ -284,8 +291,20 @@ impl HotFlow {
         })
     }
 
-    /// Voids what was compiled. Any worker may: the next packet is looked at in full.
-    pub fn void(&self) {
+    /// Voids what was compiled, and what the owner is compiling just now. Any worker may: the next packet is looked
+    /// at in full. `seen` is the state of the entry that the caller has read; returned is the state for which he may
+    /// compile. If the entry has changed since, that is one for which nothing counts.
+    pub fn void(&self, seen: State) -> State {
+        let old = self.state.fetch_update(AcqRel, Acquire, |state| Some(State(state).voided().0));
+        self.forget();
+        match old {
+            Ok(old) if State(old).version() == seen.version() => seen.voided(),
+            _ => seen,
+        }
+    }
+
+    /// Voids what was compiled for good: the changes that tell versions apart have eight bits and come round.
+    pub(super) fn forget(&self) {
         self.epoch.store(0, Relaxed);
     }
 
@@ -331,10 +350,26 @@ impl HotFlow {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test fails by a panic")]
 mod tests {
+    use vr_types::NexthopId;
+
+    use super::super::{FlowAction, FlowKey, FlowTable};
     use super::{
         BridgeIndex, Compiled, EgressKind, HotFlow, Mac, NexthopEpochs, NexthopGroup, NexthopSlot, Source,
         State, VrfId,
+    };
+    use crate::geometry::Geometry;
+
+    const PLAIN: Compiled = Compiled {
+        source: Source::inet([10, 0, 0, 1]),
+        checked_by: NexthopGroup(1),
+        kind: EgressKind::Routed,
+        nexthop: NexthopSlot(1),
+        label: None,
+        mac: Mac::ZERO,
+        bridge: BridgeIndex::NONE,
+        vrf: VrfId(1),
     };
 
     #[test]
@@ -357,7 +392,7 @@ mod tests {
         hot.compile(state, 9, &nexthops, &compiled);
         assert_eq!(hot.compiled(state, 9, &nexthops), Some(compiled));
         assert_eq!(hot.compiled(state, 10, &nexthops), None);
-        hot.void();
+        hot.forget();
         assert_eq!(hot.compiled(state, 9, &nexthops), None);
         hot.compile(state, 9, &nexthops, &compiled);
         assert_eq!(hot.compiled(state.changing().changed(), 9, &nexthops), None);
@@ -370,5 +405,34 @@ mod tests {
         let unbridged = Compiled { bridge: BridgeIndex::NONE, label: None, ..compiled };
         hot.compile(state, 9, &nexthops, &unbridged);
         assert_eq!(hot.compiled(state, 9, &nexthops), Some(unbridged));
+    }
+
+    #[test]
+    fn what_was_compiled_stays_void_when_the_count_of_changes_comes_round() {
+        let table = FlowTable::new(Geometry { entries: 4, overflow: 0 }, 1, None).unwrap();
+        let key = FlowKey::inet(17, [0, 1, 0, 53], NexthopId(9), [10, 0, 0, 1], [10, 0, 0, 2]);
+        let index = table.insert(&key, key.hash(), |_| {}).unwrap();
+        let (hot, nexthops) = (table.hot(index).unwrap(), NexthopEpochs::default());
+        table.modify(index, |_| (FlowAction::Forward, true));
+        let before = hot.state();
+        hot.compile(before, 1, &nexthops, &PLAIN);
+        assert_eq!(hot.compiled(hot.state(), 1, &nexthops), Some(PLAIN));
+        (0..256).for_each(|_| table.modify(index, |_| (FlowAction::Forward, true)));
+        assert_eq!(hot.state(), before, "the same version");
+        assert_eq!(hot.compiled(hot.state(), 1, &nexthops), None);
+    }
+
+    #[test]
+    fn what_is_compiled_while_another_worker_voids_is_void() {
+        // SAFETY: zero is a value of every field.
+        let hot: HotFlow = unsafe { std::mem::zeroed() };
+        let nexthops = NexthopEpochs::default();
+        let (owner, other) = (hot.state(), hot.state());
+        let other = hot.void(other);
+        hot.compile(owner, 1, &nexthops, &PLAIN);
+        assert_eq!(hot.compiled(hot.state(), 1, &nexthops), None);
+        hot.compile(other, 1, &nexthops, &PLAIN);
+        assert_eq!(hot.compiled(hot.state(), 1, &nexthops), Some(PLAIN), "looked at after it was voided");
+        assert_eq!(hot.void(owner), owner, "nothing counts for a state that has passed");
     }
 }

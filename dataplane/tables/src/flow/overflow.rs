@@ -71,7 +71,7 @@ impl OverflowHints {
 mod tests {
     use vr_types::NexthopId;
 
-    use super::super::{FlowKey, FlowTable};
+    use super::super::{FlowKey, FlowTable, InsertError};
     use super::{FlowHash, FlowIndex, OverflowHints, WAYS};
     use crate::geometry::Geometry;
 
@@ -104,6 +104,25 @@ mod tests {
         assert_eq!(found, WAYS);
         hints.remove(all[WAYS], FlowIndex(WAYS as u32));
         assert_eq!(hints.find(all[0]), Some(FlowIndex(0)));
+    }
+
+    #[test]
+    fn a_chain_takes_sixty_four_flows_and_leaves_the_area_to_other_buckets() {
+        let table = FlowTable::new(Geometry { entries: 4, overflow: 200 }, 1, None).unwrap();
+        let key = |port| FlowKey::inet(17, [0, port, 0, 53], NexthopId(9), [10, 0, 0, 1], [10, 0, 0, 2]);
+        let insert = |port| table.insert(&key(port), key(port).hash(), |_| {});
+        let taken: Vec<FlowIndex> = (0..68).map(|port| insert(port).unwrap()).collect();
+        assert_eq!(insert(68), Err(InsertError::Full));
+        assert_eq!(table.used(), (4, 64));
+        assert_eq!(insert(4), Err(InsertError::Exists(taken[4])), "the last of the chain");
+        // The last and the first of the chain make room.
+        for (number, index) in [taken[4], taken[67]].into_iter().enumerate() {
+            assert!(table.unlink(index));
+            table.release(index);
+            insert(68 + number as u8).unwrap();
+        }
+        assert_eq!(insert(70), Err(InsertError::Full));
+        assert_eq!(table.used(), (4, 64));
     }
 
     #[test]

@@ -22,9 +22,12 @@ const TAG_MASK: u64 = (1 << TAG_BITS) - 1;
 const LOCKED: u64 = 1 << 63;
 /// Bit of a tag word: the overflow chain of the bucket is not empty.
 const CHAINED: u64 = 1 << 62;
-/// How often a locked bucket is tried before the packet is given up. A holder that is running is done within
-/// a few of these; one that is not would keep the worker waiting.
-const LOCK_TRIES: u32 = 2000;
+/// How often a locked bucket or a changing entry is tried before the packet is given up: some two microseconds. A
+/// holder that is running is mostly done by then; one that is not would keep the worker waiting.
+const TRIES: u32 = 100;
+/// The most overflow entries of one bucket. Far above what even a full table comes to by chance; who looks for
+/// keys that share a bucket gets no longer chains than this.
+const CHAIN_MAX: usize = 64;
 
 /// Why no entry was made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -32,7 +35,7 @@ pub enum InsertError {
     /// The key is there already.
     #[error("the flow exists already, at index {0}")]
     Exists(FlowIndex),
-    /// Bucket and overflow area are full.
+    /// The bucket is full, and so are its chain or the overflow area.
     #[error("the flow table has no free entry for this flow")]
     Full,
     /// Another thread holds the bucket.
@@ -208,14 +211,13 @@ impl FlowTable {
 
     /// Overflow entries of a bucket; bounded even if the chain changes while it is walked.
     fn chain(&self, bucket: u32) -> impl Iterator<Item = u32> {
-        let first = self.geometry.entries;
-        let overflow = first..first + self.geometry.overflow;
-        let follow = move |index: u32| {
-            let next = self.shared[index as usize].next_index.load(Ordering::Acquire);
-            overflow.contains(&next).then_some(next)
-        };
-        std::iter::successors(follow(bucket + 3), move |index| follow(*index))
-            .take(self.geometry.overflow as usize)
+        std::iter::successors(self.next(bucket + 3), |index| self.next(*index)).take(CHAIN_MAX)
+    }
+
+    /// The overflow entry that an entry links to.
+    fn next(&self, index: u32) -> Option<u32> {
+        let next = self.shared[index as usize].next_index.load(Ordering::Acquire);
+        (next >= self.geometry.entries && (next as usize) < self.geometry.total()).then_some(next)
     }
 
     /// The shared half of an entry.
@@ -232,7 +234,7 @@ impl FlowTable {
 
     fn lock(&self, bucket: u32) -> Result<u64, InsertError> {
         let cell = &self.tags[bucket as usize / 4];
-        for _ in 0..LOCK_TRIES {
+        for _ in 0..TRIES {
             let word = cell.load(Ordering::Relaxed);
             if word & LOCKED == 0
                 && cell
@@ -288,7 +290,7 @@ impl FlowTable {
         let (index, word) = if let Some(slot) = free {
             self.used.fetch_add(1, Ordering::Relaxed);
             (bucket + slot, word | Self::tag(hash) << (slot * TAG_BITS))
-        } else if let Some(index) = self.pop_free() {
+        } else if let Some(index) = self.pop_free_for(bucket) {
             self.used_overflow.fetch_add(1, Ordering::Relaxed);
             (index, word | CHAINED)
         } else {
@@ -337,6 +339,11 @@ impl FlowTable {
         self.show(FlowIndex(index));
     }
 
+    /// An overflow entry for a bucket whose chain has room for it.
+    fn pop_free_for(&self, bucket: u32) -> Option<u32> {
+        if self.chain(bucket).count() < CHAIN_MAX { self.pop_free() } else { None }
+    }
+
     fn pop_free(&self) -> Option<u32> {
         let mut head = self.free.load(Ordering::Acquire);
         loop {
@@ -376,27 +383,18 @@ impl FlowTable {
             word &= !(TAG_MASK << ((index.0 - bucket) * TAG_BITS));
         } else {
             self.hints.remove(hash, index);
-            let mut before = bucket + 3;
-            while let Some(at) = self.chain_after(before) {
-                if at == index.0 {
-                    let after = self.shared[at as usize].next_index.load(Ordering::Relaxed);
-                    self.shared[before as usize].next_index.store(after, Ordering::Release);
-                    self.show(FlowIndex(before));
-                    break;
-                }
-                before = at;
+            let mut links = std::iter::once(bucket + 3).chain(self.chain(bucket));
+            if let Some(before) = links.find(|before| self.next(*before) == Some(index.0)) {
+                let after = self.shared[index.index()].next_index.load(Ordering::Relaxed);
+                self.shared[before as usize].next_index.store(after, Ordering::Release);
+                self.show(FlowIndex(before));
             }
-            if self.chain_after(bucket + 3).is_none() {
+            if self.next(bucket + 3).is_none() {
                 word &= !CHAINED;
             }
         }
         self.unlock(bucket, word);
         true
-    }
-
-    fn chain_after(&self, index: u32) -> Option<u32> {
-        let next = self.shared[index as usize].next_index.load(Ordering::Acquire);
-        (next >= self.geometry.entries && (next as usize) < self.geometry.total()).then_some(next)
     }
 
     /// Second step of a removal: the slot may be used again. The generation stays.
@@ -429,8 +427,9 @@ impl FlowTable {
     /// `change` is done and then find all of it. `simple` says that the new action is a plain forward.
     /// For the control thread only.
     pub fn modify(&self, index: FlowIndex, change: impl FnOnce(&SharedFlow) -> (FlowAction, bool)) {
-        let Some(shared) = self.shared.get(index.index()) else { return };
+        let (Some(shared), Some(hot)) = (self.shared(index), self.hot(index)) else { return };
         self.update_state(index, State::changing);
+        hot.forget();
         std::sync::atomic::fence(Ordering::SeqCst);
         let (action, simple) = change(shared);
         self.update_state(index, |state| state.with_action(action, simple).changed());
@@ -441,7 +440,7 @@ impl FlowTable {
     /// within a short time, or the entry is not active.
     pub fn read<R>(&self, index: FlowIndex, read: impl Fn(&SharedFlow) -> R) -> Option<(R, State)> {
         let hot = self.hot.get(index.index())?;
-        for _ in 0..LOCK_TRIES {
+        for _ in 0..TRIES {
             let before = hot.state();
             if !before.is_active() {
                 return None;
@@ -529,11 +528,25 @@ impl FlowTable {
         let Some(shared) = self.shared.get(index.index()) else { return TcpFlags::empty() };
         let before = shared.tcp_flags.fetch_or(flags.bits(), Ordering::AcqRel);
         let now = TcpFlags::from_bits_truncate(before) | flags;
-        let settled = !now.contains(TcpFlags::FIN_R)
-            && (!now.contains(TcpFlags::SYN_R) || now.contains(TcpFlags::ESTABLISHED_R));
-        self.update_state(index, |state| state.with_tcp_settled(settled));
+        self.settle_tcp(index, shared);
         self.show(index);
         now
+    }
+
+    /// Whoever stores the bit last has seen what everybody added before storing it, because the state is
+    /// exchanged with acquire and release. He looks once more, because he may have worked the bit out earlier.
+    fn settle_tcp(&self, index: FlowIndex, shared: &SharedFlow) {
+        let mut seen = shared.tcp_flags.load(Ordering::Acquire);
+        // Flags are only added, so each round but the last has found a new one.
+        for _ in 0..=u16::BITS {
+            let settled = TcpFlags::from_bits_truncate(seen).is_settled();
+            self.update_state(index, |state| state.with_tcp_settled(settled));
+            let now = shared.tcp_flags.load(Ordering::Acquire);
+            if now == seen {
+                return;
+            }
+            seen = now;
+        }
     }
 
     /// Whether a slot is in use.

@@ -1,8 +1,10 @@
 //! Workers insert, look up and count while the control thread changes and removes.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::{Barrier, mpsc};
+use std::time::{Duration, Instant};
 
-use vr_tables::flow::{FlowAction, FlowKey, FlowTable, InsertError};
+use vr_tables::flow::{FlowAction, FlowKey, FlowTable, InsertError, TcpFlags};
 use vr_tables::geometry::Geometry;
 use vr_tables::grace::Grace;
 use vr_types::{FlowIndex, NexthopId, WorkerId};
@@ -130,4 +132,65 @@ fn a_slot_never_changes_hands_within_a_batch() {
     assert_eq!(inserted, removed + left - unreleased);
     let (main, overflow) = rig.table.used();
     assert_eq!(u64::from(main + overflow), left);
+}
+
+fn shortest(mut what: impl FnMut()) -> Duration {
+    let times = (0..200).map(|_| {
+        let start = Instant::now();
+        what();
+        start.elapsed()
+    });
+    times.min().unwrap()
+}
+
+#[test]
+fn nobody_waits_long_for_a_thread_that_does_not_run() {
+    let table = FlowTable::new(Geometry { entries: 4, overflow: 0 }, WORKERS, None).unwrap();
+    let index = table.insert(&key(1), key(1).hash(), |_| {}).unwrap();
+    let ((held, holds), (go_on, goes_on)) = (mpsc::channel(), mpsc::channel::<()>());
+    let (busy_entry, busy_bucket) = std::thread::scope(|scope| {
+        let table = &table;
+        scope.spawn(move || {
+            table.modify(index, |_| {
+                let inserted = table.insert(&key(2), key(2).hash(), |_| {
+                    held.send(()).unwrap();
+                    goes_on.recv().unwrap();
+                });
+                assert!(inserted.is_ok());
+                (FlowAction::Forward, true)
+            });
+        });
+        holds.recv().unwrap();
+        let entry = shortest(|| assert!(table.read(index, |_| ()).is_none()));
+        let bucket = shortest(|| {
+            assert_eq!(table.insert(&key(3), key(3).hash(), |_| {}), Err(InsertError::Busy));
+        });
+        go_on.send(()).unwrap();
+        (entry, bucket)
+    });
+    let patience = shortest(|| (0..1000).for_each(|_| std::hint::spin_loop()));
+    assert!(busy_entry < patience / 2, "{busy_entry:?}, {patience:?} for a thousand pauses");
+    assert!(busy_bucket < patience / 2, "{busy_bucket:?}, {patience:?} for a thousand pauses");
+}
+
+#[test]
+fn a_connection_that_is_over_is_never_settled() {
+    let table = FlowTable::new(Geometry { entries: 4, overflow: 0 }, WORKERS, None).unwrap();
+    for round in 0..1000 {
+        let index = table.insert(&key(1), key(1).hash(), |_| {}).unwrap();
+        table.set_tcp_flags(index, TcpFlags::SYN_R);
+        let ready = Barrier::new(2);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                ready.wait();
+                table.set_tcp_flags(index, TcpFlags::FIN_R);
+            });
+            ready.wait();
+            table.set_tcp_flags(index, TcpFlags::ESTABLISHED_R);
+        });
+        let state = table.hot(index).unwrap().state();
+        assert!(!state.tcp_settled(), "in round {round}");
+        assert!(table.unlink(index));
+        table.release(index);
+    }
 }
