@@ -7,9 +7,10 @@ use vr_forward::{Forwarder, Now, Output, Shared};
 use vr_frame::{Batch, FramePool, Offload, Packet, PoolSet, PoolSizes};
 use vr_tables::control::{AttachError, Attached, Datapath, Limits, Tables, TablesConfig};
 use vr_tables::geometry::Geometry;
+use vr_tables::options::Options;
 use vr_tables::stats::{Cores, VifTotals};
 use vr_tables::vif::Vif;
-use vr_types::{BridgeIndex, DropReason, FlowIndex, VifId, VrfId, WorkerId};
+use vr_types::{BridgeIndex, DropReason, FlowIndex, Release, VifId, VrfId, WorkerId};
 
 use crate::world;
 
@@ -55,6 +56,11 @@ pub(crate) struct Lab {
 impl Lab {
     /// A node with the tables of [`world`], with fast lanes or without.
     pub(crate) fn new(fast: bool) -> Self {
+        Self::of_release(Release::Current, fast)
+    }
+
+    /// The same for an agent of that release.
+    pub(crate) fn of_release(release: Release, fast: bool) -> Self {
         let limits = Limits {
             interfaces: 16,
             nexthops: 128,
@@ -64,7 +70,12 @@ impl Lab {
             bridge: Geometry { entries: 64, overflow: 16 },
             ..Limits::default()
         };
-        let mut tables = Tables::new(TablesConfig { limits, ..TablesConfig::default() }).unwrap();
+        let mut tables = Tables::new(TablesConfig {
+            limits,
+            options: Options { release, ..Options::default() },
+            ..TablesConfig::default()
+        })
+        .unwrap();
         let mut ports = Ports::default();
         world::program(&mut tables, &mut ports);
         tables.publish();
@@ -137,6 +148,11 @@ impl Lab {
 
     pub(crate) fn vif(&self, vif: VifId) -> VifTotals {
         self.tables.stats().vif(vif, Cores::All)
+    }
+
+    /// Positions of all flows.
+    pub(crate) fn flows(&self) -> Vec<FlowIndex> {
+        self.tables.flow_table().indexes().collect()
     }
 
     pub(crate) fn drops(&self, reason: DropReason) -> u64 {

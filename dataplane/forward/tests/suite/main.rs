@@ -5,11 +5,13 @@
 mod changes;
 mod copies;
 mod fragments;
+mod host;
 mod lab;
 mod lanes;
 mod oversize;
 mod packets;
 mod plain;
+mod release;
 mod sub_interfaces;
 mod waiting;
 mod world;
