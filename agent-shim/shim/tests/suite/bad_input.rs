@@ -13,6 +13,14 @@ const FILLING: [usize; 3] = [5, 7, 9];
 /// Operations: those that there are, and some that there are not.
 const OPERATIONS: [i32; 9] = [0, 1, 2, 3, 4, 5, 6, -1, i32::MAX];
 
+/// Every kind of message in every release.
+fn kinds() -> impl Iterator<Item = (Compat, Vec<Kind>)> {
+    [Compat::Current, Compat::R220].into_iter().map(|compat| {
+        let known = Kind::ALL.into_iter().filter(|kind| kind.exists_in(compat)).collect();
+        (compat, known)
+    })
+}
+
 /// A node with something in its tables, to be asked wrongly.
 struct Victim {
     node: Node,
@@ -23,9 +31,11 @@ struct Victim {
 }
 
 impl Victim {
-    fn new() -> Self {
-        let reset = Raw::parse(&encoded(Kind::VrouterOps)).with(0, wire_type::I32, vec![0, 0, 0, 5]).bytes();
-        let (mut node, files) = (Node::new(), recorded::files());
+    fn of(compat: Compat) -> Self {
+        let reset = Raw::parse(&encoded(Kind::VrouterOps, Compat::Current))
+            .with(0, wire_type::I32, vec![0, 0, 0, 5])
+            .bytes();
+        let (mut node, files) = (Node::of(compat), recorded::files());
         let mut filling = FILLING.map(|number| files[number].clone()).concat();
         // A recording also has what is refused, and what undoes the rest.
         filling.retain(|request| node.execute(request) == [0] && !is_removal(request));
@@ -71,21 +81,21 @@ fn is_removal(request: &[u8]) -> bool {
     operation.is_some_and(|field| [[0, 0, 0, 2], [0, 0, 0, 5]].iter().any(|code| field.value == *code))
 }
 
-fn encoded(kind: Kind) -> Vec<u8> {
+fn encoded(kind: Kind, compat: Compat) -> Vec<u8> {
     let mut bytes = Vec::new();
-    encode(Message::new(kind).as_record(), Compat::Current, &mut bytes);
+    encode(Message::new(kind).as_record(), compat, &mut bytes);
     bytes
 }
 
 /// Messages of a kind from which wrong ones are made: empty, and as recorded, with every operation.
-fn bases(kind: Kind) -> Vec<Raw> {
+fn bases(kind: Kind, compat: Compat) -> Vec<Raw> {
     let name = kind.name().as_bytes();
-    let all = recorded::files().concat();
+    let all = recorded::in_release(&recorded::files().concat(), compat);
     let recorded = all.iter().filter(|payload| payload.get(4..4 + name.len()) == Some(name));
     // The longest has most of its lists filled.
     let recorded = recorded.max_by_key(|payload| payload.len()).cloned();
     let mut bases = Vec::new();
-    for raw in [Some(encoded(kind)), recorded].into_iter().flatten().map(|bytes| Raw::parse(&bytes)) {
+    for raw in [Some(encoded(kind, compat)), recorded].into_iter().flatten().map(|bytes| Raw::parse(&bytes)) {
         // A recorded one may leave fields out.
         let has_operation =
             raw.fields.first().is_some_and(|field| field.id == 1 && field.code == wire_type::I32);
@@ -150,20 +160,22 @@ fn extremes(field: &Field) -> Vec<Vec<u8>> {
 
 #[test]
 fn every_field_at_its_extremes() {
-    let mut victim = Victim::new();
     let mut fields = 0;
-    for kind in Kind::ALL {
-        for base in bases(kind) {
-            for (number, field) in base.fields.iter().enumerate() {
-                for value in extremes(field) {
-                    victim.ask(&base.with(number, field.code, value).bytes());
+    for (compat, kinds) in kinds() {
+        let mut victim = Victim::of(compat);
+        for kind in kinds {
+            for base in bases(kind, compat) {
+                for (number, field) in base.fields.iter().enumerate() {
+                    for value in extremes(field) {
+                        victim.ask(&base.with(number, field.code, value).bytes());
+                    }
                 }
+                fields += base.fields.len();
             }
-            fields += base.fields.len();
         }
+        println!("{compat:?}: {:?}", victim.node.counts);
     }
-    assert!(fields > 5000, "{fields} fields");
-    println!("{fields} fields, {:?}", victim.node.counts);
+    assert!(fields > 8000, "{fields} fields");
 }
 
 /// A field of another type is left out.
@@ -182,17 +194,19 @@ fn every_field_of_every_other_type() {
         code => vec![1; width(code)],
     };
     let codes = [1, 2, 3, 4, 6, 8, 9, 10, 11, 12, 13, 14, 15, 19, 20, 21, 22, 23, 24];
-    let mut victim = Victim::new();
-    for kind in Kind::ALL {
-        for base in bases(kind) {
-            for number in 0..base.fields.len() {
-                for code in codes {
-                    victim.ask(&base.with(number, code, bytes(code)).bytes());
+    for (compat, kinds) in kinds() {
+        let mut victim = Victim::of(compat);
+        for kind in kinds {
+            for base in bases(kind, compat) {
+                for number in 0..base.fields.len() {
+                    for code in codes {
+                        victim.ask(&base.with(number, code, bytes(code)).bytes());
+                    }
                 }
-            }
-            // Nobody knows how long a value of an unknown type is.
-            for code in [5, 7, 16, 17, 18, 25, 0x7f, 0xff] {
-                victim.refuses(&base.with(base.fields.len() - 1, code, vec![1; 8]).bytes());
+                // Nobody knows how long a value of an unknown type is.
+                for code in [5, 7, 16, 17, 18, 25, 0x7f, 0xff] {
+                    victim.refuses(&base.with(base.fields.len() - 1, code, vec![1; 8]).bytes());
+                }
             }
         }
     }
@@ -200,73 +214,79 @@ fn every_field_of_every_other_type() {
 
 #[test]
 fn every_field_twice_and_in_the_wrong_order() {
-    let mut victim = Victim::new();
-    for kind in Kind::ALL {
-        for base in bases(kind) {
-            for number in 0..base.fields.len() {
-                let mut twice = base.clone();
-                for value in extremes(&base.fields[number]).into_iter().step_by(3) {
-                    twice.fields.push(Field { value, ..base.fields[number].clone() });
+    for (compat, kinds) in kinds() {
+        let mut victim = Victim::of(compat);
+        for kind in kinds {
+            for base in bases(kind, compat) {
+                for number in 0..base.fields.len() {
+                    let mut twice = base.clone();
+                    for value in extremes(&base.fields[number]).into_iter().step_by(3) {
+                        twice.fields.push(Field { value, ..base.fields[number].clone() });
+                    }
+                    victim.ask(&twice.bytes());
                 }
-                victim.ask(&twice.bytes());
+                let mut backwards = base.clone();
+                backwards.fields.reverse();
+                // The order of fields means nothing.
+                assert_eq!(victim.ask_first(&backwards.bytes()), victim.ask_first(&base.bytes()));
             }
-            let mut backwards = base.clone();
-            backwards.fields.reverse();
-            // The order of fields means nothing.
-            assert_eq!(victim.ask_first(&backwards.bytes()), victim.ask_first(&base.bytes()));
         }
     }
 }
 
 #[test]
 fn unknown_names_and_numbers() {
-    let mut victim = Victim::new();
-    for kind in Kind::ALL {
-        let base = Raw::parse(&encoded(kind));
-        let name = &base.name;
-        let mut long = name.clone();
-        long.resize(65, b'q');
-        let wrong = [
-            Vec::new(),
-            vec![0],
-            [name, &b"x"[..]].concat(),
-            name.to_ascii_uppercase(),
-            [name, &[0][..]].concat(),
-            long,
-        ];
-        for name in wrong {
-            victim.refuses(&Raw { name, ..base.clone() }.bytes());
+    for (compat, kinds) in kinds() {
+        let mut victim = Victim::of(compat);
+        for kind in kinds {
+            let base = Raw::parse(&encoded(kind, compat));
+            let name = &base.name;
+            let mut long = name.clone();
+            long.resize(65, b'q');
+            let wrong = [
+                Vec::new(),
+                vec![0],
+                [name, &b"x"[..]].concat(),
+                name.to_ascii_uppercase(),
+                [name, &[0][..]].concat(),
+                long,
+            ];
+            for name in wrong {
+                victim.refuses(&Raw { name, ..base.clone() }.bytes());
+            }
+            for length in [-1, i32::MIN, i32::MAX, 0, 65, 1 << 20] {
+                let mut bytes = base.bytes();
+                bytes[..4].copy_from_slice(&length.to_be_bytes());
+                victim.refuses(&bytes);
+            }
+            // Numbers that the message does not have are passed over.
+            let known = victim.ask_first(&base.bytes());
+            let mut more = base.clone();
+            for id in [-1, 0, 200, i16::MAX, i16::MIN] {
+                more.fields.push(Field { code: wire_type::STRING, id, value: text(b"later") });
+            }
+            assert_eq!(victim.ask_first(&more.bytes()), known);
         }
-        for length in [-1, i32::MIN, i32::MAX, 0, 65, 1 << 20] {
-            let mut bytes = base.bytes();
-            bytes[..4].copy_from_slice(&length.to_be_bytes());
-            victim.refuses(&bytes);
-        }
-        // Numbers that the message does not have are passed over.
-        let known = victim.ask_first(&base.bytes());
-        let mut more = base.clone();
-        for id in [-1, 0, 200, i16::MAX, i16::MIN] {
-            more.fields.push(Field { code: wire_type::STRING, id, value: text(b"later") });
-        }
-        assert_eq!(victim.ask_first(&more.bytes()), known);
     }
 }
 
 #[test]
 fn every_length_wrong() {
-    let mut victim = Victim::new();
-    for kind in Kind::ALL {
-        for base in bases(kind) {
-            for (number, field) in base.fields.iter().enumerate() {
-                let at = match field.code {
-                    wire_type::STRING => 0,
-                    wire_type::LIST => 1,
-                    _ => continue,
-                };
-                for length in [-1, i32::MIN, 1 << 17, i32::MAX] {
-                    let mut value = field.value.clone();
-                    value[at..at + 4].copy_from_slice(&length.to_be_bytes());
-                    victim.refuses(&base.with(number, field.code, value).bytes());
+    for (compat, kinds) in kinds() {
+        let mut victim = Victim::of(compat);
+        for kind in kinds {
+            for base in bases(kind, compat) {
+                for (number, field) in base.fields.iter().enumerate() {
+                    let at = match field.code {
+                        wire_type::STRING => 0,
+                        wire_type::LIST => 1,
+                        _ => continue,
+                    };
+                    for length in [-1, i32::MIN, 1 << 17, i32::MAX] {
+                        let mut value = field.value.clone();
+                        value[at..at + 4].copy_from_slice(&length.to_be_bytes());
+                        victim.refuses(&base.with(number, field.code, value).bytes());
+                    }
                 }
             }
         }
@@ -276,13 +296,15 @@ fn every_length_wrong() {
 /// Up to three zero bytes in the place of a message are padding.
 #[test]
 fn every_message_cut_at_every_byte() {
-    let mut victim = Victim::new();
-    for kind in Kind::ALL {
-        for base in bases(kind) {
-            let bytes = base.bytes();
-            assert_eq!(victim.node.probe(&[]).len(), 0);
-            for length in 4..bytes.len() {
-                victim.refuses(&bytes[..length]);
+    for (compat, kinds) in kinds() {
+        let mut victim = Victim::of(compat);
+        for kind in kinds {
+            for base in bases(kind, compat) {
+                let bytes = base.bytes();
+                assert_eq!(victim.node.probe(&[]).len(), 0);
+                for length in 4..bytes.len() {
+                    victim.refuses(&bytes[..length]);
+                }
             }
         }
     }

@@ -22,6 +22,8 @@ pub(crate) struct Counts {
 }
 
 pub(crate) struct Node {
+    /// Release of those who ask.
+    compat: Compat,
     tables: Tables,
     responder: Responder,
     /// What the tables hold, if that is known.
@@ -35,6 +37,11 @@ pub(crate) struct Node {
 impl Node {
     /// With empty tables: those of which every entry is looked at are small.
     pub(crate) fn new() -> Self {
+        Self::of(Compat::Current)
+    }
+
+    /// Which is asked by clients of this release.
+    pub(crate) fn of(compat: Compat) -> Self {
         let limits = Limits {
             nexthops: 8192,
             flows: Geometry { entries: 128, overflow: 32 },
@@ -43,6 +50,7 @@ impl Node {
         };
         let tables = Tables::new(TablesConfig { workers: 2, limits, mock: true, ..TablesConfig::default() });
         Self {
+            compat,
             tables: tables.unwrap(),
             responder: Responder::new(About::version("test")),
             state: None,
@@ -52,11 +60,11 @@ impl Node {
         }
     }
 
-    /// Executes the messages of a payload without looking; says what the responses were.
+    /// Executes the messages of a payload of the current release without looking; says what the responses were.
     pub(crate) fn execute(&mut self, payload: &[u8]) -> Vec<i32> {
         let culprit = Culprit(payload);
         self.state = None;
-        let codes = self.answer(payload);
+        let codes = self.answer(payload, Compat::Current);
         std::mem::forget(culprit);
         codes
     }
@@ -65,8 +73,8 @@ impl Node {
     pub(crate) fn probe(&mut self, payload: &[u8]) -> Vec<i32> {
         let culprit = Culprit(payload);
         let before = self.state.take().unwrap_or_else(|| State::of(&self.tables));
-        let asked: Vec<_> = decode(payload, Compat::Current).collect();
-        let codes = self.answer(payload);
+        let asked: Vec<_> = decode(payload, self.compat).collect();
+        let codes = self.answer(payload, self.compat);
         assert_eq!(codes.len(), asked.len(), "one response for each message");
         let refused = codes.iter().all(|code| *code < 0);
         let is_read = |message: &Message| !changes(message.as_record());
@@ -87,11 +95,10 @@ impl Node {
         self.state.is_some()
     }
 
-    fn answer(&mut self, payload: &[u8]) -> Vec<i32> {
+    fn answer(&mut self, payload: &[u8], mut compat: Compat) -> Vec<i32> {
         self.out.clear();
         self.objects.clear();
         let frame = Frame { header: Header::request(7), payload, bytes: &[] };
-        let mut compat = Compat::Current;
         self.responder.answer(&frame, &mut compat, &mut self.tables, &mut NoPorts, &mut self.out);
         self.tables.publish();
         let mut codes = Vec::new();

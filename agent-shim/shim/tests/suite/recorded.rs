@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use sandesh::{Compat, decode, encode};
 use serde_json::Value;
 
 /// The payloads of one file, in order.
@@ -28,4 +29,16 @@ fn requests(text: &str) -> Requests {
 fn unhex(text: &str) -> Vec<u8> {
     let digit = |digit: u8| char::from(digit).to_digit(16).unwrap() as u8;
     text.as_bytes().chunks_exact(2).map(|pair| digit(pair[0]) << 4 | digit(pair[1])).collect()
+}
+
+/// The requests as a client of this release sends them, as far as it has their messages.
+pub(crate) fn in_release(requests: &Requests, compat: Compat) -> Requests {
+    let messages = requests.iter().map(|payload| decode(payload, Compat::Current).next().unwrap().unwrap());
+    let known = messages.filter(|message| message.as_record().kind().exists_in(compat));
+    let encoded = |message: sandesh::Message| {
+        let mut payload = Vec::new();
+        encode(message.as_record(), compat, &mut payload);
+        payload
+    };
+    known.map(encoded).collect()
 }
