@@ -4,6 +4,7 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use vr_frame::BATCH;
 use vr_tables::flow::{EgressKind, FlowHash};
+use vr_tables::prefetch::prefetch;
 use vr_types::{BridgeIndex, FlowIndex, VrfId};
 use vr_wire::hash;
 
@@ -30,7 +31,11 @@ pub(super) fn find_candidates(full: &Full<'_>, lane: Lane, meta: &mut [PktMeta; 
     for position in positions(lane) {
         let meta = &mut meta[position];
         if meta.policy {
-            meta.flow = full.flows.candidate(hash_of(meta)).unwrap_or(FlowIndex::NONE).0;
+            let flow = full.flows.candidate(hash_of(meta)).unwrap_or(FlowIndex::NONE);
+            meta.flow = flow.0;
+            if let Some(shared) = full.flows.shared(flow).filter(|_| meta.tcp) {
+                prefetch(&shared.tcp_ack);
+            }
         }
     }
 }
@@ -95,7 +100,8 @@ impl<'a> Verdicts<'a> {
     }
 }
 
-/// Counts a packet of a flow, and keeps the acknowledgement number of TCP.
+/// Counts a packet of a flow, and keeps the acknowledgement number of TCP. It stays the same in the direction of most
+/// data, and then its line is not written.
 #[inline]
 pub(super) fn count(full: &Full<'_>, meta: &PktMeta, bytes: usize, acknowledgement: Option<u32>) {
     let index = FlowIndex(meta.flow);
@@ -103,7 +109,9 @@ pub(super) fn count(full: &Full<'_>, meta: &PktMeta, bytes: usize, acknowledgeme
         hot.count(bytes);
         full.flows.touch(index, full.worker);
     }
-    if let (Some(ack), Some(shared)) = (acknowledgement, full.flows.shared(index)) {
+    if let (Some(ack), Some(shared)) = (acknowledgement, full.flows.shared(index))
+        && shared.tcp_ack.load(Relaxed) != ack
+    {
         shared.tcp_ack.store(ack, Relaxed);
     }
 }
