@@ -18,11 +18,15 @@ const TCP: u8 = 6;
 /// In place of a nexthop: the bridge entry has to be looked up.
 const UNRESOLVED: u32 = u32::MAX;
 
-/// The last underlay address that was found to be ours, and the epoch of the tables that said so.
+/// The last address that was found to be ours, with its VRF and the epoch of the tables that said so.
 #[derive(Default)]
-pub(crate) struct LocalAddress {
-    address: [u8; 4],
-    epoch: u32,
+pub(crate) struct LocalAddress(Option<(VrfId, u32, [u8; 4])>);
+
+impl LocalAddress {
+    #[inline]
+    fn is(&self, vrf: VrfId, epoch: u32, address: [u8; 4]) -> bool {
+        self.0 == Some((vrf, epoch, address))
+    }
 }
 
 /// Asks for the lines that hold outer and inner headers.
@@ -101,7 +105,7 @@ impl<'a> Arrivals<'a> {
     /// Whether a receive nexthop of the underlay covers the address.
     #[inline]
     fn is_ours(&mut self, address: [u8; 4]) -> bool {
-        if self.local.address == address && self.local.epoch == self.epoch {
+        if self.local.is(self.vif.vrf, self.epoch, address) {
             return true;
         }
         let tables = self.full.tables;
@@ -112,7 +116,7 @@ impl<'a> Arrivals<'a> {
                 && nexthop.flags.contains(NexthopFlags::VALID)
         });
         if ours {
-            *self.local = LocalAddress { address, epoch: self.epoch };
+            self.local.0 = Some((self.vif.vrf, self.epoch, address));
         }
         ours
     }
@@ -253,4 +257,20 @@ fn inner(bytes: &[u8], at: usize, ethernet: usize, meta: &mut PktMeta) -> Option
     }
     meta.inner = at as u16;
     Some(())
+}
+
+#[cfg(test)]
+mod tests {
+    use vr_types::VrfId;
+
+    use super::LocalAddress;
+
+    #[test]
+    fn an_address_is_ours_only_where_and_as_long_as_that_was_found() {
+        assert!(!LocalAddress::default().is(VrfId(0), 0, [0; 4]), "nothing was found");
+        let found = LocalAddress(Some((VrfId(0), 7, [1, 2, 3, 4])));
+        assert!(found.is(VrfId(0), 7, [1, 2, 3, 4]));
+        assert!(!found.is(VrfId(1), 7, [1, 2, 3, 4]), "another VRF");
+        assert!(!found.is(VrfId(0), 8, [1, 2, 3, 4]), "other tables");
+    }
 }
