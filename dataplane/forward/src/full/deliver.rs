@@ -4,6 +4,7 @@
 use vr_tables::vif::{Vif, VifFlags, VifKind};
 use vr_types::{DropReason, VifId};
 
+use super::pkt::TAGS;
 use super::{Full, Kind, Pkt};
 use crate::bytes::{array, be16, put};
 use crate::verdict::{Step, Stop};
@@ -47,7 +48,10 @@ impl Full<'_> {
     /// The host gets untagged frames, and frames of guests under its own MAC: they were addressed to the
     /// virtual router.
     fn prepare_for_host(&mut self, pkt: &mut Pkt, vif: &Vif) -> Step {
-        while array(pkt.bytes(), 12) == Some([0x81, 0x00]) {
+        for _ in 0..TAGS {
+            if array(pkt.bytes(), 12) != Some([0x81, 0x00]) {
+                break;
+            }
             super::guest::strip_tag(pkt)?;
         }
         if self.ingress_kind(pkt).is_some_and(VifKind::is_guest) {

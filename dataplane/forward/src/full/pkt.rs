@@ -134,6 +134,9 @@ pub(crate) struct Pkt {
 /// Bound on the nexthops that one packet passes; tables that lead in a circle end here.
 const HOPS: u8 = 24;
 
+/// VLAN tags that are looked behind. Positions behind all that a super-frame has room for would not be in sixteen bits.
+pub(super) const TAGS: usize = 4;
+
 impl Pkt {
     pub(crate) fn new(packet: Packet, vif: VifId, vrf: VrfId) -> Self {
         let Packet { frame, mut offload } = packet;
@@ -247,14 +250,16 @@ impl Pkt {
         array(self.bytes(), 6).map(Mac)
     }
 
-    /// Classifies the Ethernet frame at `offset` of the window (forwarding.md 2.1).
+    /// Classifies the Ethernet frame at `offset` of the window (forwarding.md 2.1). What stands behind more than four
+    /// VLAN tags is unknown.
     pub(crate) fn classify(&mut self, offset: usize) -> Result<(), Malformed> {
         let bytes = self.frame.bytes();
         let first = *bytes.get(offset).ok_or(Malformed)?;
         self.multicast = first & 1 != 0;
         let mut at = offset + 12;
         let mut ethertype = be16(bytes, at).ok_or(Malformed)?;
-        while ethertype == 0x8100 {
+        let end = at + 4 * TAGS;
+        while ethertype == 0x8100 && at < end {
             let tag = be16(bytes, at + 2).ok_or(Malformed)?;
             if self.vlan.is_none() {
                 self.vlan = Some(tag & 0xfff);
@@ -284,3 +289,26 @@ impl Pkt {
 /// A frame that ends inside its Ethernet header.
 #[derive(Debug)]
 pub(crate) struct Malformed;
+
+#[cfg(test)]
+mod tests {
+    use vr_frame::{Packet, PoolSet, PoolSizes};
+    use vr_types::{VifId, VrfId};
+
+    use super::{Kind, Pkt};
+
+    #[test]
+    fn what_is_behind_many_tags_is_unknown() {
+        let mut pool = PoolSet::new(1, PoolSizes { packets: 64, supers: 1 }).unwrap().1.remove(0);
+        for (tags, kind) in [(0, Kind::Inet), (4, Kind::Inet), (5, Kind::Unknown), (16_330, Kind::Unknown)] {
+            let mut bytes = vec![2; 12];
+            bytes.extend([0x81, 0, 0, 5].repeat(tags));
+            bytes.extend([0x08, 0, 0x45]);
+            let mut pkt = Pkt::new(Packet::plain(pool.copy_of(&bytes).unwrap()), VifId(3), VrfId(1));
+            assert!(pkt.classify(0).is_ok());
+            assert_eq!((pkt.kind, pkt.vlan), (kind, (tags > 0).then_some(5)), "{tags} tags");
+            assert_eq!(pkt.offset(pkt.network), 14 + 4 * tags.min(4));
+            pool.free(pkt.frame);
+        }
+    }
+}
