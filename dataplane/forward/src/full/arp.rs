@@ -49,9 +49,12 @@ fn parse(bytes: &[u8]) -> Option<Body> {
     })
 }
 
-/// Whether neighbour packets of this packet concern the underlay itself.
+/// Whether neighbour packets of this packet concern the underlay itself. What has a tag belongs to a VLAN of the host's.
 pub(super) fn is_underlay(pkt: &Pkt, vif: &Vif) -> bool {
-    vif.kind == VifKind::Physical && pkt.label.is_none() && pkt.vrf == vif.vrf
+    vif.kind == VifKind::Physical
+        && pkt.label.is_none()
+        && pkt.vrf == vif.vrf
+        && pkt.vlan.is_none_or(|vlan| vlan == 0)
 }
 
 impl Full<'_> {

@@ -6,7 +6,7 @@ use vr_types::{DropReason, Trap, TrapReason, VifId};
 
 use super::encap::push_ethernet;
 use super::ip::inet_header_len;
-use super::{Full, Pkt, Resume};
+use super::{Full, Kind, Pkt, Resume};
 use crate::bytes::{array, be16};
 use crate::verdict::Stop;
 
@@ -98,7 +98,8 @@ impl Full<'_> {
             return Stop::Drop(DropReason::TrapNoIf);
         };
         if pkt.mirror_copy || pkt.outer_source.is_some() {
-            if let Err(stop) = push_ethernet(pkt, vif.mac, vif.mac, 0x0800) {
+            let ethertype = if pkt.kind == Kind::Inet6 { 0x86dd } else { 0x0800 };
+            if let Err(stop) = push_ethernet(pkt, vif.mac, vif.mac, ethertype) {
                 return stop;
             }
         } else {

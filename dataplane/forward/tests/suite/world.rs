@@ -36,7 +36,7 @@ pub(crate) const VNI: u32 = 5001;
 const REMOTE_LABEL: u32 = 40;
 
 const L2_RECEIVE: u32 = 3;
-const TO_HOST: u32 = 5;
+pub(crate) const TO_HOST: u32 = 5;
 const NEIGHBOUR: u32 = 9;
 pub(crate) const ROUTED: [u32; 2] = [20, 22];
 pub(crate) const BRIDGED: [u32; 2] = [21, 23];
