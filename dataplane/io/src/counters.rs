@@ -162,6 +162,12 @@ impl PortCounters {
         }
     }
 
+    /// Frames dropped so far on their way out.
+    #[must_use]
+    pub fn tx_dropped(&self) -> u64 {
+        self.cells.figures().tx_dropped()
+    }
+
     /// The figures now. Asks the kernel for its part, by one system call.
     #[must_use]
     pub fn figures(&self) -> PortFigures {

@@ -3,6 +3,8 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use vr_io::{PortCounters, PortKind};
+use vr_tables::control::PortTotals;
+use vr_tables::stats::Cores;
 use vr_types::{VifId, WorkerId};
 
 use crate::WorkerFigures;
@@ -23,6 +25,27 @@ pub struct PortEntry {
     pub detail: String,
     /// Its counters.
     pub counters: Arc<PortCounters>,
+    /// What they were when a client cleared them last.
+    pub(crate) cleared: PortTotals,
+}
+
+impl PortEntry {
+    fn totals(&self) -> PortTotals {
+        let figures = self.counters.figures();
+        PortTotals {
+            in_packets: figures.rx_packets,
+            in_errors: figures.rx_dropped(),
+            in_no_buffers: figures.rx_no_buffer,
+            in_syscalls: figures.rx_syscalls,
+            out_packets: figures.tx_packets,
+            out_errors: figures.tx_dropped(),
+            out_syscalls: figures.tx_syscalls,
+        }
+    }
+
+    fn is_of(&self, vif: VifId, cores: Cores) -> bool {
+        self.vif == vif && cores.include(self.worker.index())
+    }
 }
 
 /// The queues that there are now.
@@ -32,6 +55,22 @@ pub(crate) struct PortList(Arc<Mutex<Vec<PortEntry>>>);
 impl PortList {
     pub(crate) fn change(&self, change: impl FnOnce(&mut Vec<PortEntry>)) {
         change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    /// What the queues of an interface have counted since they were opened or cleared.
+    pub(crate) fn totals(&self, vif: VifId, cores: Cores) -> PortTotals {
+        let ports = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let queues = ports.iter().filter(|port| port.is_of(vif, cores));
+        queues.fold(PortTotals::default(), |sum, port| sum.plus(port.totals().since(port.cleared)))
+    }
+
+    /// Starts the counters of an interface at zero again, for readers of [`PortList::totals`].
+    pub(crate) fn clear_totals(&self, vif: VifId, cores: Cores) {
+        self.change(|ports| {
+            for port in ports.iter_mut().filter(|port| port.is_of(vif, cores)) {
+                port.cleared = port.totals();
+            }
+        });
     }
 }
 

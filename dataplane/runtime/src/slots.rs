@@ -2,10 +2,14 @@
 
 use vr_frame::{Batch, FramePool, Packet};
 use vr_io::{Capabilities, PortKind, Readiness};
-use vr_types::{VifId, WorkerId};
+use vr_tables::stats::WorkerStats;
+use vr_types::{DropReason, VifId, WorkerId};
 
 use crate::poller::Poller;
 use crate::port::{KernelMac, Queue};
+
+/// How many queues are asked at once what they have lost.
+const ASKED_AT_ONCE: usize = 64;
 
 /// A queue with the packets that wait for the end of the pass.
 pub(crate) struct Slot {
@@ -17,6 +21,8 @@ pub(crate) struct Slot {
     dirty: bool,
     /// Looking for frames costs no system call, so it is always polled.
     is_cheap: bool,
+    /// What the port had lost on the way out when it was asked last.
+    lost: u64,
 }
 
 impl Slot {
@@ -24,13 +30,24 @@ impl Slot {
         let capabilities = queue.port.capabilities();
         let is_cheap = matches!(queue.port.kind(), PortKind::AfXdp | PortKind::Memory | PortKind::VhostUser)
             || queue.port.wait_fd().is_none();
-        Self { vif, queue, outgoing: Batch::new(), capabilities, dirty: false, is_cheap }
+        Self { vif, queue, outgoing: Batch::new(), capabilities, dirty: false, is_cheap, lost: 0 }
     }
 
     /// Whether the port sends the packet as it is.
     #[inline]
     pub(crate) fn takes(&self, packet: &Packet) -> bool {
         packet.offload.is_plain() || self.capabilities.take(&packet.offload)
+    }
+
+    /// Counts as drops what the port has lost on the way out since it was asked last.
+    fn count_losses(&mut self, stats: &WorkerStats) {
+        let lost = self.queue.port.counters().tx_dropped();
+        let reason = match self.queue.port.kind() {
+            PortKind::Pkt0 => DropReason::InterfaceTxDiscard,
+            _ => DropReason::InterfaceDrop,
+        };
+        stats.dropped_many(self.vif, reason, lost.wrapping_sub(self.lost));
+        self.lost = lost;
     }
 
     /// Sends what waits.
@@ -72,6 +89,8 @@ pub(crate) struct Slots {
     cheap: Vec<u16>,
     /// Any of the others, which tell by their descriptors.
     any_asks: bool,
+    /// The slot that is asked next what it has lost.
+    next_asked: usize,
 }
 
 impl Slots {
@@ -83,6 +102,7 @@ impl Slots {
             to_flush: Vec::new(),
             cheap: Vec::new(),
             any_asks: false,
+            next_asked: 0,
         }
     }
 
@@ -235,6 +255,16 @@ impl Slots {
         {
             slot.dirty = true;
             self.to_flush.push(place);
+        }
+    }
+
+    /// Counts as drops what ports have lost on the way out; some ports by each call, in turn.
+    pub(crate) fn count_losses(&mut self, stats: &WorkerStats) {
+        for _ in 0..ASKED_AT_ONCE.min(self.places.len()) {
+            self.next_asked = (self.next_asked + 1) % self.places.len();
+            if let Some(slot) = self.places.get_mut(self.next_asked).and_then(Option::as_mut) {
+                slot.count_losses(stats);
+            }
         }
     }
 

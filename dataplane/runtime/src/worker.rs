@@ -223,6 +223,7 @@ impl Worker {
         self.last_tick = now;
         self.forwarder.tick(now, &mut self.pool, &mut self.out);
         self.deliver(own);
+        self.slots.count_losses(&self.stats);
         self.pool.collect();
     }
 

@@ -8,8 +8,9 @@ use std::time::Duration;
 
 use vr_forward::{Forwarder, Now, Output, Shared};
 use vr_frame::{Batch, FramePool};
-use vr_tables::control::{AttachError, Attached, Datapath, Tables};
+use vr_tables::control::{AttachError, Attached, Datapath, PortTotals, Tables};
 use vr_tables::grace::Grace;
+use vr_tables::stats::Cores;
 use vr_tables::vif::Vif;
 use vr_types::{FlowIndex, VifId, WorkerId};
 
@@ -132,6 +133,7 @@ impl<F> Workers<F> {
                 worker: WorkerId(worker as u8),
                 detail: queue.detail.clone(),
                 counters: Arc::clone(queue.port.counters()),
+                cleared: PortTotals::default(),
             };
             self.monitor.ports.change(|ports| ports.push(entry));
             mailboxes[worker].send(Command::Attach { vif: vif.id, queue });
@@ -170,6 +172,14 @@ impl<F: PortFactory> Datapath for Workers<F> {
         }
         self.monitor.ports.change(|ports| ports.retain(|port| port.vif != vif));
         self.factory.closed(vif);
+    }
+
+    fn port_totals(&self, vif: VifId, cores: Cores) -> PortTotals {
+        self.monitor.ports.totals(vif, cores)
+    }
+
+    fn clear_port_totals(&mut self, vif: VifId, cores: Cores) {
+        self.monitor.ports.clear_totals(vif, cores);
     }
 
     fn flow_changed(&mut self, flow: FlowIndex) {

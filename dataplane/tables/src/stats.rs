@@ -162,7 +162,13 @@ impl WorkerStats {
     /// Counts a drop of a packet that came from `vif` ([`VifId::NONE`] if from none).
     #[inline]
     pub fn dropped(&self, vif: VifId, reason: DropReason) {
-        add(self.vif_cell(vif, VIF_COUNTERS + reason.index()), 1);
+        self.dropped_many(vif, reason, 1);
+    }
+
+    /// Counts such drops.
+    #[inline]
+    pub fn dropped_many(&self, vif: VifId, reason: DropReason, count: u64) {
+        add(self.vif_cell(vif, VIF_COUNTERS + reason.index()), count);
     }
 
     /// Counts a packet of a VRF.
@@ -208,6 +214,17 @@ pub enum Cores {
     One(usize),
 }
 
+impl Cores {
+    /// Whether the worker is one of them.
+    #[must_use]
+    pub fn include(self, worker: usize) -> bool {
+        match self {
+            Self::All => true,
+            Self::One(one) => worker == one,
+        }
+    }
+}
+
 impl Stats {
     /// Over these workers.
     #[must_use]
@@ -223,10 +240,7 @@ impl Stats {
     }
 
     fn chosen(&self, cores: Cores) -> impl Iterator<Item = usize> {
-        (0..self.workers.len()).filter(move |worker| match cores {
-            Cores::All => true,
-            Cores::One(one) => *worker == one,
-        })
+        (0..self.workers.len()).filter(move |worker| cores.include(*worker))
     }
 
     fn cell(&self, cores: Cores, vif: usize, counter: usize) -> u64 {

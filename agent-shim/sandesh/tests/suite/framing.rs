@@ -170,7 +170,7 @@ fn a_group_that_fits_in_no_part_is_cut() {
     assert!(part.push(&group));
     assert!(!part.push(&[&label]));
     let [response, objects] = replies(&out).try_into().ok().unwrap();
-    assert_eq!(resp_code(&response), VR_MESSAGE_PAGE_SIZE / 49 | VR_MESSAGE_DUMP_INCOMPLETE);
+    assert_eq!(resp_code(&response), (VR_MESSAGE_PAGE_SIZE / 49) | VR_MESSAGE_DUMP_INCOMPLETE);
     assert!(objects.length <= MAX_REPLY);
 }
 

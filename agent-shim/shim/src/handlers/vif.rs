@@ -4,6 +4,7 @@ use sandesh::SandeshOp;
 use sandesh::messages::InterfaceReq;
 use sandesh::netlink::ReplyWriter;
 use vr_tables::control::{GivenMac, VifSpec};
+use vr_tables::stats::Cores;
 use vr_tables::vif::{FatFlow, VifFlags, VifKind};
 use vr_types::VifId;
 
@@ -45,7 +46,7 @@ fn get(request: &InterfaceReq, context: &Context<'_>, replies: &mut ReplyWriter<
         Err(error) => return replies.response(-error.errno()),
     };
     let cores = drop_stats::cores(request.vifr_core as i32);
-    let mut answer = object(vif, context.tables.stats(), cores);
+    let mut answer = object(vif, context.tables.stats(), context.datapath, cores);
     if vif.kind == VifKind::Physical {
         answer.vifr_vlan_tag = NO_VLAN_TAG;
     }
@@ -68,7 +69,7 @@ fn dump(request: &InterfaceReq, context: &Context<'_>, replies: &mut ReplyWriter
         if vif.kind == VifKind::Physical {
             vlan_tag = NO_VLAN_TAG;
         }
-        let mut answer = object(vif, stats, cores);
+        let mut answer = object(vif, stats, context.datapath, cores);
         answer.vifr_vlan_tag = vlan_tag;
         let fits = if request.vifr_flags & WITH_DROPS != 0 {
             part.push(&[&answer, &drop_stats::of_vif(vif.id, stats, cores)])
@@ -87,7 +88,7 @@ fn reset(request: &InterfaceReq, context: &mut Context<'_>, replies: &mut ReplyW
     if request.vifr_idx == -1 {
         let vifs: Vec<VifId> = context.tables.vifs_from(0).map(|vif| vif.id).collect();
         for vif in vifs {
-            context.tables.stats_mut().clear_vif(vif, cores);
+            clear(vif, cores, context);
         }
         replies.object(&reset_object(request, ""));
         return;
@@ -95,13 +96,18 @@ fn reset(request: &InterfaceReq, context: &mut Context<'_>, replies: &mut ReplyW
     let name = context.tables.vif(convert::vif(request.vifr_idx)).map(|vif| vif.details.name.clone());
     match name {
         Ok(name) => {
-            context.tables.stats_mut().clear_vif(convert::vif(request.vifr_idx), cores);
+            clear(convert::vif(request.vifr_idx), cores, context);
             replies.object(&reset_object(request, &name));
         }
         Err(_) => {
             replies.object(&InterfaceReq::default());
         }
     }
+}
+
+fn clear(vif: VifId, cores: Cores, context: &mut Context<'_>) {
+    context.tables.stats_mut().clear_vif(vif, cores);
+    context.datapath.clear_port_totals(vif, cores);
 }
 
 fn spec(request: &InterfaceReq) -> VifSpec {

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use sandesh::constants::response::VR_MESSAGE_DUMP_INCOMPLETE;
-use sandesh::messages::{Message, MplsReq, NexthopReq, RouteReq, VxlanReq};
+use sandesh::messages::{InterfaceReq, Message, MplsReq, NexthopReq, RouteReq, VxlanReq};
 use sandesh::netlink::MAX_REPLY;
 use sandesh::{Record, SandeshOp};
 
@@ -214,4 +214,91 @@ fn inet6_routes() {
 #[test]
 fn bridge_entries() {
     dump_while_it_changes::<Macs>(true);
+}
+
+/// An interface with as much as a request may say.
+fn large_interface(vifr_idx: i32, long: impl FnOnce(&mut InterfaceReq)) -> InterfaceReq {
+    let mut request = InterfaceReq {
+        h_op: SandeshOp::ADD,
+        vifr_type: 3,
+        vifr_idx,
+        vifr_name: "x".repeat(63),
+        vifr_in_mirror_md: vec![1; 255],
+        vifr_out_mirror_md: vec![2; 255],
+        vifr_fat_flow_exclude_ip_list: vec![3; 3],
+        ..InterfaceReq::default()
+    };
+    long(&mut request);
+    request
+}
+
+#[test]
+fn long_lists_of_an_interface_are_cut_and_hide_no_other() {
+    const PREFIXES: usize = 70;
+    let served = Served::new();
+    let mut client = served.connect();
+    let rules = large_interface(1, |vif| vif.vifr_fat_flow_protocol_port = (0..800).collect());
+    let prefixes = large_interface(2, |vif| {
+        vif.vifr_fat_flow_src_prefix_h = vec![4; PREFIXES];
+        vif.vifr_fat_flow_src_prefix_l = vec![5; PREFIXES];
+        vif.vifr_fat_flow_src_prefix_mask = vec![6; PREFIXES];
+        vif.vifr_fat_flow_src_aggregate_plen = vec![7; PREFIXES];
+        vif.vifr_fat_flow_dst_prefix_h = vec![4; PREFIXES];
+        vif.vifr_fat_flow_dst_prefix_l = vec![5; PREFIXES];
+        vif.vifr_fat_flow_dst_prefix_mask = vec![6; PREFIXES];
+        vif.vifr_fat_flow_dst_aggregate_plen = vec![7; PREFIXES];
+    });
+    let queues = large_interface(3, |vif| vif.vifr_hw_queues = vec![8; 1500]);
+    let small = large_interface(4, |vif| vif.vifr_hw_queues = vec![8; 2]);
+    for request in [rules, prefixes, queues, small] {
+        done(&mut client, &request.into());
+    }
+
+    let (mut seen, mut more, mut vifr_marker) = (Vec::new(), true, -1);
+    while more {
+        let objects;
+        let dump =
+            InterfaceReq { h_op: SandeshOp::DUMP, vifr_flags: 1, vifr_marker, ..InterfaceReq::default() };
+        (objects, more) = part(&mut client, &dump);
+        for object in objects {
+            if let Message::InterfaceReq(vif) = object {
+                vifr_marker = vif.vifr_idx;
+                seen.push(vif);
+            }
+        }
+    }
+    assert_eq!(seen.iter().map(|vif| vif.vifr_idx).collect::<Vec<_>>(), [1, 2, 3, 4]);
+    let rules = &seen[0].vifr_fat_flow_protocol_port;
+    assert!(rules.len() >= 300 && rules.iter().copied().eq(0..rules.len() as i32), "{}", rules.len());
+    let lengths = [&seen[1].vifr_fat_flow_src_prefix_h, &seen[1].vifr_fat_flow_dst_prefix_l].map(Vec::len);
+    assert!(lengths[0] == PREFIXES && (1..PREFIXES).contains(&lengths[1]), "{lengths:?}");
+    assert_eq!(seen[1].vifr_fat_flow_dst_aggregate_plen.len(), lengths[1]);
+    assert!((600..1500).contains(&seen[2].vifr_hw_queues.len()));
+    assert_eq!(seen[3].vifr_hw_queues, [8, 8]);
+
+    let get = InterfaceReq { h_op: SandeshOp::GET, vifr_flags: 1, vifr_idx: 1, ..InterfaceReq::default() };
+    let (code, objects) = client.ask(&get);
+    assert_eq!((code, objects.len()), (0, 2));
+}
+
+/// IPv6 addresses have more lengths than routes fit in a part.
+#[test]
+fn routes_of_one_address_hide_no_other() {
+    let served = Served::new();
+    let mut client = served.connect();
+    for (rtr_prefix_len, last) in (1..=128).map(|len| (len, 0)).chain([(128, 1)]) {
+        let mut address = vec![0; 16];
+        (address[0], address[15]) = (0x80, last);
+        let route = Routes::<16>::request(SandeshOp::ADD, address);
+        done(&mut client, &RouteReq { rtr_prefix_len, ..route }.into());
+    }
+    let mut addresses = BTreeSet::new();
+    let (mut more, mut last) = (true, None);
+    while more {
+        let objects;
+        (objects, more) = part(&mut client, Routes::<16>::dump(last.as_ref()).as_record());
+        addresses.extend(objects.iter().map(Routes::<16>::number));
+        last = objects.into_iter().next_back();
+    }
+    assert_eq!(addresses, BTreeSet::from([0, 1]));
 }

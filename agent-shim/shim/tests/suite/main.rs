@@ -9,6 +9,7 @@ mod dumps;
 mod errors;
 mod mutations;
 mod node;
+mod ports;
 mod raw;
 mod recorded;
 mod served;

@@ -8,7 +8,10 @@ use std::time::Duration;
 use vr_frame::{Batch, FramePool};
 use vr_io::{Capabilities, MemoryPort, Port, PortCounters, PortKind};
 use vr_runtime::{Polling, Queue};
+use vr_tables::control::Datapath;
+use vr_tables::stats::Cores;
 use vr_tables::vif::VifFlags;
+use vr_types::DropReason;
 
 use crate::lab::{Lab, WIRE, guest, patiently};
 
@@ -92,6 +95,23 @@ fn a_full_wire_drops_and_counts() {
         let figures = lab.monitor().ports()[0].counters.figures();
         (figures.tx_packets == 100 && figures.tx_dropped() == 400).then_some(())
     });
+    patiently("drops of the interface", || (lab.drops() == 400).then_some(()));
+    let lost = lab.tables.stats().vif_drops(guest(2), Cores::All);
+    assert_eq!(lost[DropReason::InterfaceDrop.index()], 400);
+    let totals = |lab: &Lab, cores| {
+        let totals = lab.workers.port_totals(guest(2), cores);
+        (totals.out_packets, totals.out_errors)
+    };
+    assert_eq!([Cores::All, Cores::One(0)].map(|cores| totals(&lab, cores)), [(100, 400); 2]);
+    assert_eq!(totals(&lab, Cores::One(1)), (0, 0));
+    lab.workers.clear_port_totals(guest(2), Cores::One(1));
+    assert_eq!(totals(&lab, Cores::All), (100, 400), "another worker's");
+    lab.workers.clear_port_totals(guest(2), Cores::All);
+    assert_eq!(totals(&lab, Cores::All), (0, 0));
+
     assert_eq!(lab.take_many(&mut b, 100), (0..100).collect::<Vec<_>>());
+    lab.send(&mut a, 1, 2, 0..1);
+    patiently("packet behind the clearing", || (totals(&lab, Cores::All) == (1, 0)).then_some(()));
+    assert_eq!(lab.drops(), 400);
     lab.close([a, b]);
 }

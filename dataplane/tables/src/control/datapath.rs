@@ -1,5 +1,6 @@
 use vr_types::{FlowIndex, Mac, VifId};
 
+use crate::stats::Cores;
 use crate::vif::Vif;
 
 /// Why no port could be attached to a new interface; the control protocol answers with an errno.
@@ -28,6 +29,51 @@ pub struct Attached {
     pub mac: Option<Mac>,
 }
 
+/// What the ports of one interface have counted: losses at the device, which no stage of the pipeline sees.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PortTotals {
+    /// Packets received.
+    pub in_packets: u64,
+    /// Packets lost on their way in, for whatever reason.
+    pub in_errors: u64,
+    /// Of these, those for which no buffer was free.
+    pub in_no_buffers: u64,
+    /// System calls made to receive.
+    pub in_syscalls: u64,
+    /// Packets sent.
+    pub out_packets: u64,
+    /// Packets lost on their way out.
+    pub out_errors: u64,
+    /// System calls made to send.
+    pub out_syscalls: u64,
+}
+
+impl PortTotals {
+    fn each(self, other: Self, join: impl Fn(u64, u64) -> u64) -> Self {
+        Self {
+            in_packets: join(self.in_packets, other.in_packets),
+            in_errors: join(self.in_errors, other.in_errors),
+            in_no_buffers: join(self.in_no_buffers, other.in_no_buffers),
+            in_syscalls: join(self.in_syscalls, other.in_syscalls),
+            out_packets: join(self.out_packets, other.out_packets),
+            out_errors: join(self.out_errors, other.out_errors),
+            out_syscalls: join(self.out_syscalls, other.out_syscalls),
+        }
+    }
+
+    /// Both together.
+    #[must_use]
+    pub fn plus(self, other: Self) -> Self {
+        self.each(other, u64::wrapping_add)
+    }
+
+    /// What was counted since `before`.
+    #[must_use]
+    pub fn since(self, before: Self) -> Self {
+        self.each(before, u64::wrapping_sub)
+    }
+}
+
 /// What the control thread asks of the side that moves packets. Implemented by the daemon over its workers,
 /// and by tests in process.
 pub trait Datapath {
@@ -43,6 +89,15 @@ pub trait Datapath {
 
     /// Closes the port of an interface that was removed. Called after the removal was published.
     fn detach(&mut self, vif: VifId);
+
+    /// What the ports of an interface that these workers poll have counted since the interface was added, or since
+    /// the counters were cleared.
+    fn port_totals(&self, _vif: VifId, _cores: Cores) -> PortTotals {
+        PortTotals::default()
+    }
+
+    /// Starts these counters at zero again.
+    fn clear_port_totals(&mut self, _vif: VifId, _cores: Cores) {}
 
     /// An entry was set or removed: packets held for it are to be looked at again.
     fn flow_changed(&mut self, flow: FlowIndex);

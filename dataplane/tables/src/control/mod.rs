@@ -30,7 +30,7 @@ use vr_types::{Vni, VrfId};
 
 pub use bridge::{BridgeSpec, BridgeView};
 pub use config::{LimitError, Limits, TablesConfig};
-pub use datapath::{AttachError, Attached, Datapath};
+pub use datapath::{AttachError, Attached, Datapath, PortTotals};
 pub use error::CommandError;
 pub use flow::{FlowReply, FlowSpec, FlowTotals, Reverse};
 pub use given::GivenMac;
