@@ -47,9 +47,12 @@ impl Chains {
         self.pieces.len() == MOST_PIECES || self.heads.len() == MOST_PIECES
     }
 
-    /// Adds a descriptor's buffer to the chain begun last; says whether all of it is the guest's memory and there
-    /// was room.
+    /// Adds a descriptor's buffer to the chain begun last; says whether it has bytes, all of them are the guest's
+    /// memory and there was room. Empty buffers would cost work and end at no bound; nobody has a use for them.
     pub(super) fn push(&mut self, memory: &GuestMemory, mut address: u64, len: u32) -> bool {
+        if len == 0 {
+            return false;
+        }
         let mut left = u64::from(len);
         while left > 0 {
             let Some(piece) = memory.guest(address, left).filter(|_| self.pieces.len() < MOST_PIECES) else {

@@ -16,8 +16,9 @@ use super::ring::Ring;
 #[derive(Default)]
 pub(super) struct Lane(Mutex<Option<Ring>>);
 
-/// How long a worker waits for another one that sends to the same ring, in looks.
-const PATIENCE: u32 = 20_000;
+/// How long a worker waits for another one that sends to the same ring, in looks. That one may have lost its
+/// processor, so it is not waited for for long.
+const PATIENCE: u32 = 100;
 
 impl Lane {
     /// The place, unless somebody uses it; for workers.
@@ -159,7 +160,8 @@ impl Device {
         }
     }
 
-    /// A worker has taken the last of a pair whose front end is gone.
+    /// A worker has taken the last of a pair whose front end is gone. The ring stays in its place: taking it out
+    /// may unmap the guest's memory, which is for the control thread to do.
     pub(super) fn drained(&self, pair: usize) {
         self.receiving.fetch_and(!(1 << pair), Ordering::AcqRel);
     }

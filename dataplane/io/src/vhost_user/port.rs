@@ -27,6 +27,8 @@ const LONGEST: usize = Arena::SUPER_SIZE - Arena::HEADROOM;
 pub struct VhostUserPort {
     device: Arc<Device>,
     number: usize,
+    /// The pair from which it receives first.
+    turn: usize,
     chains: Chains,
     counters: Arc<PortCounters>,
     /// The interface ends with the last of its ports.
@@ -55,7 +57,8 @@ pub(super) enum Received {
 
 impl VhostUserPort {
     pub(super) fn new(device: Arc<Device>, number: usize, registration: Arc<Registration>) -> Self {
-        Self { device, number, chains: Chains::new(), counters: Arc::default(), _registration: registration }
+        let (chains, counters) = (Chains::new(), Arc::default());
+        Self { device, number, turn: 0, chains, counters, _registration: registration }
     }
 
     /// The pairs from which this port receives and which are in use.
@@ -78,22 +81,23 @@ impl VhostUserPort {
     }
 }
 
+/// Receives from one ring; says how many chains it took. Those that are dropped count as well, so that a flood of
+/// them does not keep the worker here.
 fn receive_from(
     ring: &mut Ring,
     chains: &mut Chains,
     counters: &PortCounters,
     pool: &mut FramePool,
     batch: &mut Batch,
-) {
+    budget: usize,
+) -> usize {
     let cells = counters.cells();
-    let (mut packets, mut bytes, mut any) = (0, 0, false);
-    // Packets that are dropped count as well, so that a flood of them does not keep the worker here.
-    for _ in 0..batch.remaining_capacity() {
+    let (mut packets, mut bytes, mut taken) = (0, 0, 0);
+    while taken < budget {
         match receive(ring, chains, pool, cells) {
             Received::Nothing => break,
-            Received::Dropped => any = true,
+            Received::Dropped => {}
             Received::Packet(packet) => {
-                any = true;
                 packets += 1;
                 bytes += packet.frame.len() as u64;
                 if let Err(packet) = batch.push(packet) {
@@ -101,12 +105,14 @@ fn receive_from(
                 }
             }
         }
+        taken += 1;
     }
-    if any {
+    if taken > 0 {
         ring.disarm();
         cells.rx_syscalls.add(u64::from(ring.publish()));
         counters.received(packets, bytes);
     }
+    taken
 }
 
 fn send_to(
@@ -119,9 +125,10 @@ fn send_to(
 ) {
     let cells = counters.cells();
     let (mut packets, mut bytes) = (0, 0);
+    let mut refusal = None;
     for packet in batch.drain() {
         match capabilities.check(&packet.frame, &packet.offload) {
-            Ok(()) => match send(ring, chains, &packet) {
+            Ok(()) => match send_unless_refused(ring, chains, &packet, &mut refusal) {
                 Sent::Whole => {
                     packets += 1;
                     bytes += packet.frame.len() as u64;
@@ -137,6 +144,30 @@ fn send_to(
     counters.sent(packets, bytes);
     // Also when nothing was sent: chains that break the rules were given back.
     cells.tx_syscalls.add(u64::from(ring.publish()));
+}
+
+/// As [`send`]. Buffers that were too few for one packet are not looked through again for one that is as long; an
+/// empty ring is looked at each time, which costs nothing.
+pub(super) fn send_unless_refused(
+    ring: &mut Ring,
+    chains: &mut Chains,
+    packet: &Packet,
+    refusal: &mut Option<(usize, Sent)>,
+) -> Sent {
+    let len = packet.frame.len();
+    if let Some((refused, sent)) = *refusal
+        && len >= refused
+    {
+        return sent;
+    }
+    let sent = send(ring, chains, packet);
+    *refusal = match sent {
+        Sent::Full | Sent::TooLong if !chains.heads().is_empty() => Some((len, sent)),
+        Sent::Full | Sent::TooLong => *refusal,
+        // Other buffers come first now.
+        Sent::Whole | Sent::Malformed => None,
+    };
+    sent
 }
 
 /// Frees all packets; says how many there were.
@@ -258,17 +289,22 @@ impl Port for VhostUserPort {
     }
 
     fn receive(&mut self, pool: &mut FramePool, batch: &mut Batch) {
-        for pair in self.pairs() {
-            if batch.is_full() {
+        // One for all pairs, whatever they hold.
+        let mut budget = batch.remaining_capacity();
+        let turn = self.turn;
+        for pair in self.pairs().filter(|pair| *pair >= turn).chain(self.pairs().filter(|pair| *pair < turn))
+        {
+            if budget == 0 {
+                // It is the first one the next time: no pair keeps the others from being served.
+                self.turn = pair;
                 return;
             }
             let Self { device, chains, counters, .. } = self;
             // The control thread changes the ring just now: the next pass finds it.
             let Some(mut place) = device.from_guest[pair].try_lock() else { continue };
             let Some(ring) = place.as_mut() else { continue };
-            receive_from(ring, chains, counters, pool, batch);
+            budget -= receive_from(ring, chains, counters, pool, batch, budget);
             if ring.is_finished() {
-                *place = None;
                 device.drained(pair);
             }
         }

@@ -9,7 +9,7 @@ use std::ptr::NonNull;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering, fence};
 
-use super::chain::Chains;
+use super::chain::{Chains, MOST_PIECES};
 use super::log::DirtyLog;
 use super::memory::GuestMemory;
 use super::protocol::RingAddresses;
@@ -88,6 +88,9 @@ pub(super) struct Ring {
     armed: bool,
     /// The guest has broken the ring; it is left alone.
     broken: bool,
+    /// Descriptors that were read so far.
+    #[cfg(test)]
+    pub(super) steps: usize,
 }
 
 // SAFETY: the pointers are into memory that the ring keeps mapped.
@@ -118,6 +121,8 @@ impl Ring {
             end: None,
             armed: false,
             broken: false,
+            #[cfg(test)]
+            steps: 0,
         };
         // Buffers are used in order, so this is also the next available one, whatever base the front end has named:
         // after a crash of ours it knows less.
@@ -228,10 +233,15 @@ impl Ring {
         if self.walk(head, chains) { Next::Chain } else { Next::Malformed(head) }
     }
 
-    fn walk(&self, head: u16, chains: &mut Chains) -> bool {
+    /// A descriptor is at least one piece, so no honest chain has more of them than a packet may have pieces.
+    fn walk(&mut self, head: u16, chains: &mut Chains) -> bool {
         chains.begin(head);
         let mut number = head;
-        for _ in 0..self.config.size {
+        for _ in 0..MOST_PIECES.min(self.config.size.into()) {
+            #[cfg(test)]
+            {
+                self.steps += 1;
+            }
             let (address, len, flags, next) = self.descriptor(number);
             if flags & INDIRECT != 0
                 || !chains.push(&self.config.memory, address, len)

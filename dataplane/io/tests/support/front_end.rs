@@ -262,6 +262,14 @@ impl FrontEnd {
         self.make_available(number, slot);
     }
 
+    /// Posts chains of nothing but one empty descriptor, where packets are expected.
+    pub fn send_nothing(&mut self, pair: usize, count: u16) {
+        self.describe(2 * pair + 1, 0, (0, 0, 0, 0));
+        for _ in 0..count {
+            self.make_available(2 * pair + 1, 0);
+        }
+    }
+
     /// How many packets of a pair the back end has taken.
     pub fn taken(&self, pair: usize) -> u16 {
         u16::from_ne_bytes(self.read(self.rings[2 * pair + 1].base + USED + 2))
