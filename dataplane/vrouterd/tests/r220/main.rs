@@ -8,6 +8,7 @@
     reason = "a test fails by a panic"
 )]
 
+mod bad_input;
 mod flows;
 mod node;
 mod requests;

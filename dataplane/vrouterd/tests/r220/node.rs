@@ -80,10 +80,10 @@ pub(crate) struct Client {
 }
 
 impl Client {
-    /// Sends one message, as R2.20 does; its response code and its objects.
-    pub(crate) fn ask(&mut self, message: Vec<u8>) -> (i64, Vec<Object>) {
+    /// Sends one payload; everything that it is answered with.
+    pub(crate) fn exchange(&mut self, message: &[u8]) -> Vec<Object> {
         self.sequence += 2;
-        self.stream.write_all(&netlink::request(AGENT, self.sequence, 1, &message)).unwrap();
+        self.stream.write_all(&netlink::request(AGENT, self.sequence, 1, message)).unwrap();
         let mut objects = Vec::new();
         loop {
             let mut header = [0; HEADER];
@@ -95,9 +95,14 @@ impl Client {
             self.stream.read_exact(&mut payload).unwrap();
             objects.extend(Object::all(&payload).unwrap());
             if !reply.more {
-                break;
+                return objects;
             }
         }
+    }
+
+    /// Sends one message, as R2.20 does; its response code and its objects.
+    pub(crate) fn ask(&mut self, message: &[u8]) -> (i64, Vec<Object>) {
+        let mut objects = self.exchange(message);
         let response = objects.remove(0);
         assert_eq!((response.name.as_str(), response.number(1)), ("vr_response", 4));
         assert!(objects.iter().all(|object| object.name != "vr_response"), "one response for a request");
@@ -106,19 +111,19 @@ impl Client {
 
     /// A request that succeeds.
     #[track_caller]
-    pub(crate) fn done(&mut self, message: Vec<u8>) {
+    pub(crate) fn done(&mut self, message: &[u8]) {
         assert_eq!(self.ask(message), (0, Vec::new()));
     }
 
     /// A request that is refused with this code, without an object.
     #[track_caller]
-    pub(crate) fn refused(&mut self, message: Vec<u8>, code: i64) {
+    pub(crate) fn refused(&mut self, message: &[u8], code: i64) {
         assert_eq!(self.ask(message), (code, Vec::new()));
     }
 
     /// A request that is answered with one object.
     #[track_caller]
-    pub(crate) fn object(&mut self, message: Vec<u8>) -> Object {
+    pub(crate) fn object(&mut self, message: &[u8]) -> Object {
         let (code, mut objects) = self.ask(message);
         assert_eq!((code, objects.len()), (0, 1));
         objects.remove(0)
