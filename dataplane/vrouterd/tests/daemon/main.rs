@@ -12,3 +12,4 @@ mod hostile;
 mod life;
 mod node;
 mod refusals;
+mod traps;
