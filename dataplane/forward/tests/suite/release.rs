@@ -1,22 +1,24 @@
 //! What depends on the release of the agent (control.md 6.2, forwarding.md 15).
 
 use vr_frame::Offload;
+use vr_tables::control::{NexthopKind, NexthopSpec, Tables};
 use vr_tables::flow::FlowAction;
-use vr_types::{Mac, Release, VifId};
+use vr_tables::nexthop::{NexthopFamily, NexthopFlags};
+use vr_types::{Mac, NexthopId, Release, VifId};
 
 use crate::changes::{Change, Flow};
 use crate::lab::{Lab, Traffic};
-use crate::packets::{self, Inet, UDP};
-use crate::world::{AGENT, FABRIC, GUEST_MAC, GUESTS, NODE_MAC, ROUTED, VRF};
+use crate::packets::{self, Inet, UDP, Wrap, from_peer};
+use crate::world::{AGENT, FABRIC, GUEST_MAC, GUESTS, NODE_MAC, PEER, REMOTE_MAC, ROUTED, VNI, VRF, route};
 
 /// Both, with the length of the agent header and the destination port of MPLS over UDP.
 const RELEASES: [(Release, usize, u16); 2] = [(Release::Current, 30, 6635), (Release::R220, 26, 51_234)];
 
 const FLOW: Flow = Flow { guest: 0, far: 0, protocol: UDP, port: 1000, outwards: true };
 
-fn inet() -> Vec<u8> {
-    let (ends, ports) = FLOW.ends();
-    let inet = Inet {
+fn packet(flow: Flow) -> Inet {
+    let (ends, ports) = flow.ends();
+    Inet {
         source: ends[0],
         destination: ends[1],
         protocol: UDP,
@@ -25,8 +27,11 @@ fn inet() -> Vec<u8> {
         ttl: 64,
         options: Vec::new(),
         payload: packets::udp(ends, ports, b"data"),
-    };
-    inet.bytes()
+    }
+}
+
+fn inet(flow: Flow) -> Vec<u8> {
+    packet(flow).bytes()
 }
 
 fn receive(lab: &mut Lab, vif: VifId, bytes: Vec<u8>) -> Vec<Traffic> {
@@ -37,7 +42,7 @@ fn receive(lab: &mut Lab, vif: VifId, bytes: Vec<u8>) -> Vec<Traffic> {
 fn a_trap_has_the_header_of_the_release() {
     for (release, length, _) in RELEASES {
         let mut lab = Lab::of_release(release, true);
-        let frame = packets::ethernet(Mac::VIRTUAL_ROUTER, GUEST_MAC[0], 0x0800, &inet());
+        let frame = packets::ethernet(Mac::VIRTUAL_ROUTER, GUEST_MAC[0], 0x0800, &inet(FLOW));
         let sent = receive(&mut lab, GUESTS[0], frame.clone());
         assert_eq!(sent.len(), 1, "{release:?}");
         let (header, rest) = sent[0].bytes[14..].split_at(length);
@@ -78,7 +83,7 @@ fn tunnels_go_to_the_port_of_the_release() {
         let mut lab = Lab::of_release(release, true);
         let set = Change::SetFlow { flow: FLOW, action: FlowAction::Forward, ttl: 0, check_source: true };
         lab.command(|tables, datapath| set.apply(tables, datapath));
-        let frame = packets::ethernet(Mac::VIRTUAL_ROUTER, GUEST_MAC[0], 0x0800, &inet());
+        let frame = packets::ethernet(Mac::VIRTUAL_ROUTER, GUEST_MAC[0], 0x0800, &inet(FLOW));
         // The first on the full path, the second on the fast lanes.
         for _ in 0..2 {
             let sent = receive(&mut lab, GUESTS[0], frame.clone());
@@ -87,6 +92,47 @@ fn tunnels_go_to_the_port_of_the_release() {
         }
         lab.close();
     }
+}
+
+/// Reasons of traps for packets of which R2.20 knows nothing special.
+#[test]
+fn r220_has_reasons_up_to_15() {
+    for (release, alert, bfd) in [(Release::Current, 16, 20), (Release::R220, 6, 4)] {
+        let mut lab = Lab::of_release(release, true);
+        let frame =
+            packets::ethernet(GUEST_MAC[0], REMOTE_MAC[2], 0x0800, &inet(Flow { outwards: false, ..FLOW }));
+        let mut frame = from_peer(Wrap::Vxlan(VNI), PEER, 64, &frame);
+        // The first byte of the VXLAN header: router alert.
+        frame[42] |= 1;
+        let sent = receive(&mut lab, FABRIC, frame);
+        assert_eq!((sent.len(), sent[0].vif, sent[0].bytes[19]), (1, AGENT, alert), "{release:?}");
+
+        lab.command(|tables, _| to_agent(tables));
+        let packet = Inet { destination: GATEWAY, payload: udp_to_bfd(), ..packet(FLOW) };
+        let frame = packets::ethernet(Mac::VIRTUAL_ROUTER, GUEST_MAC[0], 0x0800, &packet.bytes());
+        lab.command(|tables, datapath| Change::Policy { guest: 0, on: false }.apply(tables, datapath));
+        let sent = receive(&mut lab, GUESTS[0], frame);
+        assert_eq!((sent.len(), sent[0].vif, sent[0].bytes[19]), (1, AGENT, bfd), "{release:?}");
+        lab.close();
+    }
+}
+
+const GATEWAY: [u8; 4] = [10, 0, 0, 1];
+
+/// Leads the gateway's address to the agent.
+fn to_agent(tables: &mut Tables) {
+    let spec = NexthopSpec {
+        interfaces: vec![AGENT],
+        rewrite: vec![2; 14],
+        ..NexthopSpec::new(NexthopId(90), NexthopKind::Encap, NexthopFamily::Inet, NexthopFlags::VALID, VRF)
+    };
+    tables.nexthop_add(&spec).unwrap();
+    tables.route_add(&route(VRF, GATEWAY, 90, None)).unwrap();
+}
+
+/// Single hop BFD in state Up.
+fn udp_to_bfd() -> Vec<u8> {
+    packets::udp([FLOW.ends().0[0], GATEWAY], [50_000, 3784], &[0x20, 0xc0, 3, 24])
 }
 
 /// Nobody would answer for one.

@@ -5,6 +5,7 @@ use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use agent_sim::Object;
@@ -18,9 +19,22 @@ const AGENT: u16 = 10;
 /// Entries of the flow table, overflow included.
 pub(crate) const FLOWS: u64 = 4096 + 1024;
 
+/// Below those that the system gives to clients: one of these could connect to itself.
+fn free_port() -> u16 {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    loop {
+        let number = std::process::id() * 64 + NEXT.fetch_add(1, Relaxed);
+        let port = 12_000 + (number % 18_000) as u16;
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
+}
+
 pub(crate) struct Node {
     directory: TempDir,
     daemon: Child,
+    port: u16,
     pub(crate) client: Client,
 }
 
@@ -29,7 +43,7 @@ impl Node {
     pub(crate) fn new() -> Self {
         let directory = tempfile::Builder::new().prefix("vrx-o-").tempdir_in("/dev/shm").unwrap();
         let file = directory.path().join("vrouterd.toml");
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let port = free_port();
         let text = format!(
             "socket_dir = \"{}\"\nmock = true\ncompat = \"r2.20\"\ncontrol_port = {port}\n\
              [tables]\nflows = 4096\nflow_overflow = 1024\nbridge = 1024\nbridge_overflow = 256\n\
@@ -50,7 +64,29 @@ impl Node {
             std::thread::sleep(Duration::from_millis(5));
         };
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        Self { directory, daemon, client: Client { stream, sequence: 0 } }
+        Self { directory, daemon, port, client: Client { stream, sequence: 0 } }
+    }
+
+    /// Another client.
+    pub(crate) fn connect(&self) -> Client {
+        let stream = TcpStream::connect(("127.0.0.1", self.port)).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        Client { stream, sequence: 0 }
+    }
+
+    /// What a daemon of another directory says that is to listen on the same port.
+    pub(crate) fn rival(&self) -> String {
+        let file = self.directory.path().join("rival.toml");
+        let text = format!(
+            "socket_dir = \"{}\"\nmock = true\ncompat = \"r2.20\"\ncontrol_port = {}\n\
+             [tables]\nflows = 1024\nbridge = 1024\n[log]\nlevel = \"error\"\n",
+            self.directory.path().join("r").display(),
+            self.port
+        );
+        std::fs::write(&file, text).unwrap();
+        let output = Command::new(env!("CARGO_BIN_EXE_vrouterd")).arg("--config").arg(file).output().unwrap();
+        assert_eq!(output.status.code(), Some(3));
+        String::from_utf8(output.stderr).unwrap()
     }
 
     pub(crate) fn sockets(&self) -> PathBuf {

@@ -25,9 +25,23 @@ fn node() -> Node {
 
 #[test]
 fn clients_are_served_on_tcp_alone() {
-    let node = Node::new();
+    let mut node = Node::new();
     assert!(!node.sockets().join("dpdk_netlink").exists());
     assert!(node.sockets().join("flow.shmem").exists());
+    // How an agent of R2.20 begins, and beside it a utility.
+    node.client.done(&Interface::new(DUMP, 0).encode());
+    let mut other = node.connect();
+    other.done(&Interface::new(DUMP, 0).encode());
+    node.client.done(&router(RESET));
+}
+
+#[test]
+fn a_port_that_is_taken_is_named() {
+    let said = Node::new().rival();
+    assert!(
+        said.contains("127.0.0.1:") && said.contains("`control_port`") && said.lines().count() == 1,
+        "{said}"
+    );
 }
 
 #[test]
