@@ -18,8 +18,8 @@ pub(crate) enum Command {
     /// Take over a queue of an interface.
     Attach { vif: VifId, queue: Queue },
     /// Packets for an interface go to that worker from now on, unless this one has a queue of its own;
-    /// without a worker they are dropped.
-    Route { vif: VifId, to: Option<WorkerId> },
+    /// without a worker they are dropped. Say so when this is known.
+    Route { vif: VifId, to: Option<WorkerId>, done: Sender<()> },
     /// Close all queues of an interface; say so when they are closed.
     Detach { vif: VifId, done: Sender<()> },
     /// Look again at the packets held for a flow.

@@ -80,10 +80,13 @@ impl Worker {
             let Some(command) = own.next_command() else { return Some(done > 0) };
             match command {
                 Command::Attach { vif, queue } => self.slots.attach(vif, queue, &self.poller),
-                Command::Route { vif, to } => self.slots.route(vif, to),
+                // Who asked may have stopped waiting.
+                Command::Route { vif, to, done } => {
+                    self.slots.route(vif, to);
+                    let _ = done.send(());
+                }
                 Command::Detach { vif, done } => {
                     self.slots.detach(vif, &self.poller, &mut self.pool);
-                    // Who asked may have stopped waiting.
                     let _ = done.send(());
                 }
                 Command::FlowChanged(flow) => {

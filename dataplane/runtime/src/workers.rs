@@ -116,6 +116,20 @@ impl<F: PortFactory> Workers<F> {
 }
 
 impl<F> Workers<F> {
+    /// Gives all workers a command about an interface and waits until they have executed it.
+    fn tell_all(&self, vif: VifId, command: impl Fn(mpsc::Sender<()>) -> Command) {
+        let (done, executed) = mpsc::channel();
+        for mailbox in self.monitor.mailboxes.iter() {
+            mailbox.send(command(done.clone()));
+        }
+        for _ in self.monitor.mailboxes.iter() {
+            if executed.recv_timeout(PATIENCE).is_err() {
+                tracing::error!(%vif, "a worker does not open or close a port");
+                break;
+            }
+        }
+    }
+
     /// Gives the queues of an interface to workers.
     fn hand_out(&mut self, vif: &Vif, queues: Vec<Queue>) {
         let mailboxes = &self.monitor.mailboxes;
@@ -139,9 +153,8 @@ impl<F> Workers<F> {
             mailboxes[worker].send(Command::Attach { vif: vif.id, queue });
         }
         self.next = (first + 1) % mailboxes.len();
-        for mailbox in mailboxes.iter() {
-            mailbox.send(Command::Route { vif: vif.id, to: sender });
-        }
+        // The interface is published behind this: a packet for it then finds its way.
+        self.tell_all(vif.id, |done| Command::Route { vif: vif.id, to: sender, done });
     }
 }
 
@@ -159,17 +172,7 @@ impl<F: PortFactory> Datapath for Workers<F> {
     }
 
     fn detach(&mut self, vif: VifId) {
-        let (done, closed) = mpsc::channel();
-        for mailbox in self.monitor.mailboxes.iter() {
-            mailbox.send(Command::Detach { vif, done: done.clone() });
-        }
-        drop(done);
-        for _ in self.monitor.mailboxes.iter() {
-            if closed.recv_timeout(PATIENCE).is_err() {
-                tracing::error!(%vif, "a worker does not close a port");
-                break;
-            }
-        }
+        self.tell_all(vif, |done| Command::Detach { vif, done });
         self.monitor.ports.change(|ports| ports.retain(|port| port.vif != vif));
         self.factory.closed(vif);
     }
