@@ -15,7 +15,8 @@ use crate::bytes::be16;
 ///
 /// # Errors
 /// Why the packet, or the rest of it, was dropped: [`DropReason::InvalidPacket`] when its headers are not what its
-/// metadata says, [`DropReason::NoMemory`] when the pool ran dry. Its frame is free; counting is left to the caller.
+/// metadata says, [`DropReason::NoMemory`] when its segments would take more than half of the frames that are free, or
+/// the pool ran dry. Its frame is free; counting is left to the caller.
 pub fn make_plain(mut packet: Packet, pool: &mut FramePool, out: &mut Vec<Packet>) -> Result<(), DropReason> {
     if packet.offload.is_super_frame() {
         let result = cut(&packet, pool, out);
@@ -39,6 +40,10 @@ fn cut(packet: &Packet, pool: &mut FramePool, out: &mut Vec<Packet>) -> Result<(
     let network = network_header(frame).ok_or(DropReason::InvalidPacket)?;
     let size = usize::from(packet.offload.gso_size);
     let plan = GsoPlan::new(frame, network, size).map_err(|_| DropReason::InvalidPacket)?;
+    // The others need frames as well, to receive into.
+    if plan.segments() > pool.available() / 2 {
+        return Err(DropReason::NoMemory);
+    }
     for index in 0..plan.segments() {
         let mut segment = pool.frame_for(plan.longest()).ok_or(DropReason::NoMemory)?;
         // A frame for that many bytes has room for them.

@@ -9,7 +9,7 @@ use vr_wire::checksum;
 use crate::packets::{self, Inet, TCP, UDP};
 
 const ENDS: [[u8; 4]; 2] = [[10, 0, 0, 1], [10, 0, 0, 2]];
-const SIZES: PoolSizes = PoolSizes { packets: 1024, supers: 8 };
+const SIZES: PoolSizes = PoolSizes { packets: 2048, supers: 8 };
 
 fn pool() -> FramePool {
     PoolSet::new(1, SIZES).unwrap().1.remove(0)
@@ -102,16 +102,19 @@ proptest! {
 }
 
 #[test]
-fn a_dry_pool_is_reported() {
-    let mut pool = PoolSet::new(1, PoolSizes { packets: 3, supers: 1 }).unwrap().1.remove(0);
-    let bytes = frame(0, TCP, packets::tcp(ENDS, [1, 2], [5, 6], 0x10, &[0; 10_000]));
+fn segments_take_at_most_half_of_what_is_free() {
+    let mut pool = PoolSet::new(1, PoolSizes { packets: 20, supers: 1 }).unwrap().1.remove(0);
     let offload = Offload { needs_csum: true, gso: GsoKind::TcpV4, gso_size: 1000, ..Offload::NONE };
-    let frame = pool.copy_of(&bytes).unwrap();
     let mut out = Vec::new();
-    assert_eq!(make_plain(Packet { frame, offload }, &mut pool, &mut out), Err(DropReason::NoMemory));
-    assert_eq!(out.len(), 3);
-    for packet in out {
-        pool.free(packet.frame);
-    }
+    let mut cut = |pool: &mut FramePool, segments: usize| {
+        let bytes = frame(0, TCP, packets::tcp(ENDS, [1, 2], [5, 6], 0x10, &vec![0; 1000 * segments]));
+        let packet = Packet { frame: pool.copy_of(&bytes).unwrap(), offload };
+        (make_plain(packet, pool, &mut out), out.len())
+    };
+    assert_eq!(cut(&mut pool, 11), (Err(DropReason::NoMemory), 0));
+    assert_eq!(cut(&mut pool, 10), (Ok(()), 10));
+    assert_eq!(cut(&mut pool, 6), (Err(DropReason::NoMemory), 10), "ten frames are left");
+    out.into_iter().for_each(|packet| pool.free(packet.frame));
+    assert_eq!(pool.available(), 20);
     assert!(pool.super_frame().map(|frame| pool.free(frame)).is_some(), "the super-frame is back");
 }
