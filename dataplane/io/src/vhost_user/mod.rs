@@ -9,10 +9,13 @@
 //! the order of messages more tightly than front ends of test rigs do, and bring an event loop per interface.
 //!
 //! What a front end may do to us: nothing but lose its own packets. Lengths, addresses, indices and chains are
-//! checked each time they are read, chains are bounded, a ring with an impossible index is left alone, files that
-//! are shortened behind our back read as zeroes ([`fault`]).
+//! checked each time they are read, chains are bounded, what is said about checksums is compared with the packet
+//! ([`claims`]), events are raised without waiting ([`call`]), a ring with an impossible index is left alone, files
+//! that are shortened behind our back read as zeroes ([`fault`]).
 
+mod call;
 mod chain;
+mod claims;
 mod connection;
 mod device;
 mod endpoint;

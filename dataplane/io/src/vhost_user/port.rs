@@ -4,9 +4,10 @@
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 
-use vr_frame::{Arena, Batch, FramePool, Offload, Packet};
+use vr_frame::{Arena, Batch, FramePool, Packet};
 
 use super::chain::Chains;
+use super::claims::decode;
 use super::device::Device;
 use super::protocol::PAIRS;
 use super::ring::{Next, Rest, Ring};
@@ -211,7 +212,7 @@ pub(super) fn receive(ring: &mut Ring, chains: &mut Chains, pool: &mut FramePool
                 };
                 ring.give_back(head, 0);
                 let start = vnet.first_chunk().copied().unwrap_or_default();
-                let Some(offload) = decode(start, len).filter(|_| whole) else {
+                let Some(offload) = decode(start, frame.bytes()).filter(|_| whole) else {
                     cells.rx_malformed.add(1);
                     pool.free(frame);
                     return Received::Dropped;
@@ -223,20 +224,6 @@ pub(super) fn receive(ring: &mut Ring, chains: &mut Chains, pool: &mut FramePool
     counter.add(1);
     ring.give_back(head, 0);
     Received::Dropped
-}
-
-/// What a guest says about its packet. A checksum that would start in the Ethernet header is no checksum: test rigs
-/// ask for one by mistake, with packets that are complete (test-rig.md 3).
-fn decode(mut header: [u8; VNET_HEADER], len: usize) -> Option<Offload> {
-    const NEEDS_CSUM: u8 = 1;
-    // A guest cannot vouch for its checksums.
-    header[0] &= NEEDS_CSUM;
-    let start = u16::from_ne_bytes([header[6], header[7]]);
-    let is_plain = header[1] == 0;
-    if is_plain && usize::from(start) < ETHERNET_HEADER {
-        header[0] = 0;
-    }
-    vnet::decode(header, len)
 }
 
 /// One packet to the guest.

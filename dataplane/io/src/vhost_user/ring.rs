@@ -4,11 +4,12 @@
 //! trusted to be the same when they are read again.
 #![allow(unsafe_code, reason = "memory that others share")]
 
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::ptr::NonNull;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering, fence};
 
+use super::call::raise;
 use super::chain::{Chains, MOST_PIECES};
 use super::log::DirtyLog;
 use super::memory::GuestMemory;
@@ -304,9 +305,7 @@ impl Ring {
         if self.cell(Side::Available, FLAGS).load(Ordering::Relaxed) & QUIET != 0 {
             return false;
         }
-        let one = 1_u64.to_ne_bytes();
-        // SAFETY: eight bytes that outlive the call. It was made sure that the descriptor does not block.
-        unsafe { libc::write(call.as_raw_fd(), one.as_ptr().cast(), one.len()) };
+        raise(call.as_fd());
         true
     }
 }

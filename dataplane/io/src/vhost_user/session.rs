@@ -196,10 +196,8 @@ impl Session {
     }
 }
 
-/// A descriptor to write events to, made so that writing does not block; none for what is no such thing.
-///
-/// A front end that fills its event and makes it block again could still stop a worker; the kernel has no write that
-/// excludes that. A guest cannot.
+/// A descriptor to raise events at; none for what is no such thing. It is made so that a write does not block, for
+/// systems on which it has to be written to ([`super::call`]).
 fn event(fd: OwnedFd) -> Option<OwnedFd> {
     let status = fstat(&fd).ok()?;
     // Files, pipes and sockets have a type; the kernel's anonymous ones have none.
