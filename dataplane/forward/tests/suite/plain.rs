@@ -114,7 +114,9 @@ fn segments_take_at_most_half_of_what_is_free() {
     assert_eq!(cut(&mut pool, 11), (Err(DropReason::NoMemory), 0));
     assert_eq!(cut(&mut pool, 10), (Ok(()), 10));
     assert_eq!(cut(&mut pool, 6), (Err(DropReason::NoMemory), 10), "ten frames are left");
-    out.into_iter().for_each(|packet| pool.free(packet.frame));
+    for packet in out {
+        pool.free(packet.frame);
+    }
     assert_eq!(pool.available(), 20);
     assert!(pool.super_frame().map(|frame| pool.free(frame)).is_some(), "the super-frame is back");
 }
