@@ -17,7 +17,7 @@ use super::ring::Ring;
 pub(super) struct Lane(Mutex<Option<Ring>>);
 
 /// How long a worker waits for another one that sends to the same ring, in looks. That one may have lost its
-/// processor, so it is not waited for for long.
+/// processor; what cannot be sent now is sent later.
 const PATIENCE: u32 = 100;
 
 impl Lane {

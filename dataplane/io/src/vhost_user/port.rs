@@ -26,11 +26,13 @@ const LONGEST: usize = Arena::SUPER_SIZE - Arena::HEADROOM;
 /// It receives from every n-th pair, n being the number of the interface's ports, and sends to one pair. While
 /// nobody is at the other side it drops what it shall send.
 pub struct VhostUserPort {
-    device: Arc<Device>,
+    pub(super) device: Arc<Device>,
     number: usize,
     /// The pair from which it receives first.
     turn: usize,
     chains: Chains,
+    /// Packets to send that have found the ring in another worker's hands.
+    waiting: Batch,
     counters: Arc<PortCounters>,
     /// The interface ends with the last of its ports.
     _registration: Arc<Registration>,
@@ -59,7 +61,7 @@ pub(super) enum Received {
 impl VhostUserPort {
     pub(super) fn new(device: Arc<Device>, number: usize, registration: Arc<Registration>) -> Self {
         let (chains, counters) = (Chains::new(), Arc::default());
-        Self { device, number, turn: 0, chains, counters, _registration: registration }
+        Self { device, number, turn: 0, chains, waiting: Batch::new(), counters, _registration: registration }
     }
 
     /// The pairs from which this port receives and which are in use.
@@ -79,6 +81,30 @@ impl VhostUserPort {
             in_use &= in_use - 1;
         }
         (in_use != 0).then(|| in_use.trailing_zeros() as usize)
+    }
+
+    /// Sends what has waited, and then these.
+    fn send_all(&mut self, pool: &mut FramePool, packets: impl Iterator<Item = Packet>) {
+        let capabilities = self.capabilities();
+        let pair = self.sending_pair();
+        let Self { device, chains, counters, waiting, .. } = self;
+        let Some(pair) = pair else {
+            return counters.cells().tx_errors.add(drop_all(pool, waiting.drain().chain(packets)));
+        };
+        let Some(mut place) = device.to_guest[pair].spin_lock() else {
+            for packet in packets {
+                if let Err(packet) = waiting.push(packet) {
+                    counters.cells().tx_full.add(1);
+                    pool.free(packet.frame);
+                }
+            }
+            return;
+        };
+        let packets = waiting.drain().chain(packets);
+        match place.as_mut() {
+            Some(ring) => send_to(ring, chains, counters, capabilities, pool, packets),
+            None => counters.cells().tx_errors.add(drop_all(pool, packets)),
+        }
     }
 }
 
@@ -122,12 +148,12 @@ fn send_to(
     counters: &PortCounters,
     capabilities: Capabilities,
     pool: &mut FramePool,
-    batch: &mut Batch,
+    outgoing: impl Iterator<Item = Packet>,
 ) {
     let cells = counters.cells();
     let (mut packets, mut bytes) = (0, 0);
     let mut refusal = None;
-    for packet in batch.drain() {
+    for packet in outgoing {
         match capabilities.check(&packet.frame, &packet.offload) {
             Ok(()) => match send_unless_refused(ring, chains, &packet, &mut refusal) {
                 Sent::Whole => {
@@ -173,8 +199,8 @@ pub(super) fn send_unless_refused(
 
 /// Frees all packets; says how many there were.
 #[cold]
-fn drop_all(pool: &mut FramePool, batch: &mut Batch) -> u64 {
-    batch.drain().map(|packet| pool.free(packet.frame)).count() as u64
+fn drop_all(pool: &mut FramePool, packets: impl Iterator<Item = Packet>) -> u64 {
+    packets.map(|packet| pool.free(packet.frame)).count() as u64
 }
 
 /// One packet from the guest.
@@ -301,23 +327,14 @@ impl Port for VhostUserPort {
         if batch.is_empty() {
             return;
         }
-        let capabilities = self.capabilities();
-        let pair = self.sending_pair();
-        let Self { device, chains, counters, .. } = self;
-        let Some(pair) = pair else {
-            return counters.cells().tx_errors.add(drop_all(pool, batch));
-        };
-        let Some(mut place) = device.to_guest[pair].spin_lock() else {
-            return counters.cells().tx_full.add(drop_all(pool, batch));
-        };
-        match place.as_mut() {
-            Some(ring) => send_to(ring, chains, counters, capabilities, pool, batch),
-            None => counters.cells().tx_errors.add(drop_all(pool, batch)),
-        }
+        self.send_all(pool, batch.drain());
     }
 
-    fn flush(&mut self, _: &mut FramePool) -> bool {
-        false
+    fn flush(&mut self, pool: &mut FramePool) -> bool {
+        if !self.waiting.is_empty() {
+            self.send_all(pool, std::iter::empty());
+        }
+        !self.waiting.is_empty()
     }
 
     fn wait_fd(&self) -> Option<BorrowedFd<'_>> {
@@ -346,5 +363,7 @@ impl Port for VhostUserPort {
         &self.counters
     }
 
-    fn close(self: Box<Self>, _: &mut FramePool) {}
+    fn close(mut self: Box<Self>, pool: &mut FramePool) {
+        self.counters.cells().tx_full.add(drop_all(pool, self.waiting.drain()));
+    }
 }

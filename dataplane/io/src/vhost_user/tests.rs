@@ -1,6 +1,7 @@
 //! Rings that a guest fills with whatever it likes.
 
 mod bounds;
+mod lanes;
 
 use std::fs::File;
 use std::os::fd::OwnedFd;
