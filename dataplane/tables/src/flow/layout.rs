@@ -105,13 +105,6 @@ bitflags::bitflags! {
     }
 }
 
-impl TcpFlags {
-    /// Whether a segment without SYN, FIN and RST changes nothing but the acknowledgement number.
-    pub(super) const fn is_settled(self) -> bool {
-        !self.contains(Self::FIN_R) && (!self.contains(Self::SYN_R) || self.contains(Self::ESTABLISHED_R))
-    }
-}
-
 /// An entry as clients map it. All fields in host order but those marked; every field that the forwarder
 /// uses lies at a multiple of its size, so it can be an atomic.
 #[repr(C, align(8))]

@@ -14,6 +14,7 @@ mod key;
 mod layout;
 mod overflow;
 mod ports;
+mod settle;
 mod source;
 mod table;
 mod view;

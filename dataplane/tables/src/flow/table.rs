@@ -9,6 +9,7 @@ use super::key::{FlowHash, FlowKey};
 use super::layout::{FlowAction, HENTRY_VALID, SharedFlow, TcpFlags};
 use super::overflow::OverflowHints;
 use super::ports::ServicePorts;
+use super::settle::settle;
 use super::view::FlowViews;
 use crate::geometry::Geometry;
 use crate::mapped::{MapError, Mapped};
@@ -528,25 +529,14 @@ impl FlowTable {
         let Some(shared) = self.shared.get(index.index()) else { return TcpFlags::empty() };
         let before = shared.tcp_flags.fetch_or(flags.bits(), Ordering::AcqRel);
         let now = TcpFlags::from_bits_truncate(before) | flags;
-        self.settle_tcp(index, shared);
+        settle(
+            || TcpFlags::from_bits_truncate(shared.tcp_flags.load(Ordering::Acquire)),
+            |settled| {
+                self.update_state(index, |state| state.with_tcp_settled(settled));
+            },
+        );
         self.show(index);
         now
-    }
-
-    /// Whoever stores the bit last has seen what everybody added before storing it, because the state is
-    /// exchanged with acquire and release. He looks once more, because he may have worked the bit out earlier.
-    fn settle_tcp(&self, index: FlowIndex, shared: &SharedFlow) {
-        let mut seen = shared.tcp_flags.load(Ordering::Acquire);
-        // Flags are only added, so each round but the last has found a new one.
-        for _ in 0..=u16::BITS {
-            let settled = TcpFlags::from_bits_truncate(seen).is_settled();
-            self.update_state(index, |state| state.with_tcp_settled(settled));
-            let now = shared.tcp_flags.load(Ordering::Acquire);
-            if now == seen {
-                return;
-            }
-            seen = now;
-        }
     }
 
     /// Whether a slot is in use.
