@@ -12,6 +12,7 @@
 //! Receiving and sending do not allocate, lock or format. [`PortCounters`] are read while the port works.
 
 pub mod afxdp;
+mod claims;
 mod counters;
 mod error;
 mod landing;

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use vr_frame::{Batch, FramePool, Packet};
 use vr_types::Mac;
 
+use crate::claims;
 use crate::landing::Landing;
 use crate::netdev::{self, Request};
 use crate::vnet::{self, VNET_HEADER};
@@ -124,7 +125,8 @@ impl TapPort {
         };
         let header = frame.bytes().first_chunk().copied();
         let offload = header.filter(|_| frame.pull(VNET_HEADER).is_some() && frame.len() >= ETHERNET_HEADER);
-        let Some(offload) = offload.and_then(|header| vnet::decode(header, frame.len())) else {
+        let offload = offload.and_then(|header| vnet::decode(header, frame.len()));
+        let Some(offload) = offload.filter(|offload| claims::is_sound(offload, frame.bytes())) else {
             cells.rx_malformed.add(1);
             pool.free(frame);
             return Ok(None);

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use vr_frame::{Batch, Frame, FramePool, Packet};
 
+use crate::claims;
 use crate::counters::Cells;
 use crate::mmsg::{Datagram, Receiver, Refusal, Sender};
 use crate::vnet::{self, VNET_HEADER};
@@ -92,6 +93,9 @@ fn packet(mut frame: Frame, auxdata: Option<libc::tpacket_auxdata>) -> Result<Pa
         return Err(frame);
     }
     let Some(mut offload) = vnet::decode(header, frame.len()) else { return Err(frame) };
+    if !claims::is_sound(&offload, frame.bytes()) {
+        return Err(frame);
+    }
     if let Some(auxdata) = auxdata {
         offload.csum_valid |= auxdata.tp_status & libc::TP_STATUS_CSUM_VALID != 0;
         if auxdata.tp_status & libc::TP_STATUS_VLAN_VALID != 0 {

@@ -10,12 +10,11 @@
 //!
 //! What a front end may do to us: nothing but lose its own packets. Lengths, addresses, indices and chains are
 //! checked each time they are read, chains are bounded, what is said about checksums is compared with the packet
-//! ([`claims`]), events are raised without waiting ([`call`]), a ring with an impossible index is left alone, files
+//! ([`crate::claims`]), events are raised without waiting ([`call`]), a ring with an impossible index is left alone, files
 //! that are shortened behind our back read as zeroes ([`fault`]).
 
 mod call;
 mod chain;
-mod claims;
 mod connection;
 mod device;
 mod endpoint;

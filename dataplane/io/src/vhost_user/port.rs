@@ -7,11 +7,11 @@ use std::sync::Arc;
 use vr_frame::{Arena, Batch, FramePool, Packet};
 
 use super::chain::Chains;
-use super::claims::decode;
 use super::device::Device;
 use super::protocol::PAIRS;
 use super::ring::{Next, Rest, Ring};
 use super::thread::Registration;
+use crate::claims::decode;
 use crate::counters::Cells;
 use crate::vnet::{self, VNET_HEADER};
 use crate::{Capabilities, ETHERNET_HEADER, Port, PortCounters, PortKind, Readiness};

@@ -1,4 +1,4 @@
-//! What a guest says about its packet, before anybody believes it.
+//! What a guest or a pod says about its packet, before anybody believes it.
 //!
 //! A partial checksum makes somebody behind the flow table write two bytes into the packet, at a place of the guest's
 //! choice. Were it free to choose, it could pass the policy with one address, port or flag and send another. So the
@@ -19,11 +19,11 @@ const EXTENSIONS: [u8; 3] = [0, 43, 60];
 /// How many of them there may be, as for Linux's own checksums at the most.
 const MOST_EXTENSIONS: usize = 8;
 
-/// What the header says of a frame; `None` when it contradicts itself or the frame.
+/// What the header of a virtual machine says of its frame; `None` when it contradicts itself or the frame.
 ///
 /// A checksum that would start in the Ethernet header is no checksum: test rigs ask for one by mistake, with packets
 /// that are complete (test-rig.md 3).
-pub(super) fn decode(mut header: [u8; VNET_HEADER], frame: &[u8]) -> Option<Offload> {
+pub(crate) fn decode(mut header: [u8; VNET_HEADER], frame: &[u8]) -> Option<Offload> {
     // A guest cannot vouch for its checksums.
     header[0] &= NEEDS_CSUM;
     let start = u16::from_ne_bytes([header[6], header[7]]);
@@ -32,7 +32,7 @@ pub(super) fn decode(mut header: [u8; VNET_HEADER], frame: &[u8]) -> Option<Offl
         header[0] = 0;
     }
     let offload = vnet::decode(header, frame.len())?;
-    (offload.is_plain() || is_sound(&offload, frame)).then_some(offload)
+    is_sound(&offload, frame).then_some(offload)
 }
 
 /// Where layer 4 begins, and its protocol.
@@ -68,8 +68,13 @@ impl Layer4 {
 }
 
 /// Whether completing the checksum changes nothing but a checksum, or what no table looks at, and whether the packet
-/// is what a super-frame is made of.
-fn is_sound(offload: &Offload, frame: &[u8]) -> bool {
+/// is what a super-frame is made of. There is nothing to say about a plain packet.
+#[inline]
+pub(crate) fn is_sound(offload: &Offload, frame: &[u8]) -> bool {
+    offload.is_plain() || is_sound_about(offload, frame)
+}
+
+fn is_sound_about(offload: &Offload, frame: &[u8]) -> bool {
     let (start, offset) = (usize::from(offload.csum_start), usize::from(offload.csum_offset));
     let Some((network, ethertype)) = network(frame) else { return false };
     let Some(layer4) = Layer4::of(frame, network, ethertype) else {
