@@ -10,7 +10,7 @@ mod report;
 
 pub use fetch::{FetchError, fetch};
 pub use kinds::KindFigures;
-pub use report::{Port, Report, Steering, Worker};
+pub use report::{Folding, Port, Report, Steering, Worker};
 
 /// Name of the socket in the socket directory.
 pub const SOCKET: &str = "vrouterd_status";

@@ -21,6 +21,27 @@ pub struct Report {
     pub ports: Vec<Port>,
     /// Its steering programs, one for each fabric device.
     pub steering: Vec<Steering>,
+    /// How entries that packets touched are brought into the mapped tables.
+    #[serde(default)]
+    pub folding: Folding,
+}
+
+/// Rounds in which the entries of the mapped tables that packets touched are brought up to date. Entries are marked in
+/// blocks, and all of a marked block are looked at.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Folding {
+    /// Rounds so far.
+    pub rounds: u64,
+    /// Flow entries looked at in the last round.
+    pub last_flows: u64,
+    /// Bridge entries looked at in the last round.
+    pub last_bridge: u64,
+    /// Flow entries looked at in all rounds.
+    pub flows: u64,
+    /// Bridge entries looked at in all rounds.
+    pub bridge: u64,
+    /// Microseconds of the longest round.
+    pub longest_us: u64,
 }
 
 /// One worker.
@@ -112,6 +133,7 @@ impl fmt::Display for Report {
             let per_packet = kind.syscalls_per_packet();
             writeln!(f, "{:<10} {:>14} {:>14} {per_packet:>16.3}", kind.kind, kind.packets, kind.syscalls)?;
         }
+        self.write_folding(f)?;
         self.write_steering(f)
     }
 }
@@ -166,6 +188,14 @@ impl Report {
         Ok(())
     }
 
+    fn write_folding(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Folding { rounds, last_flows, last_bridge, flows, bridge, longest_us } = self.folding;
+        writeln!(f, "\nmapped tables: {rounds} rounds, the longest {longest_us} us")?;
+        writeln!(f, "{:<16} {:>14} {:>14}", "entries scanned", "last round", "all rounds")?;
+        writeln!(f, "{:<16} {last_flows:>14} {flows:>14}", "flow")?;
+        writeln!(f, "{:<16} {last_bridge:>14} {bridge:>14}", "bridge")
+    }
+
     fn write_steering(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for steering in &self.steering {
             writeln!(f, "\nsteering on {}: {} ({})", steering.device, steering.mode, steering.reason)?;
@@ -181,7 +211,7 @@ impl Report {
 
 #[cfg(test)]
 mod tests {
-    use super::{Port, Report, Steering, Worker};
+    use super::{Folding, Port, Report, Steering, Worker};
 
     fn report() -> Report {
         let port = |kind: &str, packets, syscalls| Port {
@@ -202,6 +232,7 @@ mod tests {
                 counters: vec![("passed_other".to_owned(), 7), ("dropped_stale".to_owned(), 0)],
                 ..Steering::default()
             }],
+            folding: Folding { rounds: 9, last_flows: 64, flows: 4160, ..Folding::default() },
             ..Report::default()
         }
     }
@@ -209,7 +240,7 @@ mod tests {
     #[test]
     fn the_table_has_what_people_look_for() {
         let text = report().to_string();
-        for part in ["25.0%", "75.0%", "172.16.0.1", "passed_other", "0.010", "1.000"] {
+        for part in ["25.0%", "75.0%", "172.16.0.1", "passed_other", "0.010", "1.000", "9 rounds", "4160"] {
             assert!(text.contains(part), "{part} is missing in:\n{text}");
         }
         assert!(!text.contains("dropped_stale"), "what did not happen is left out:\n{text}");

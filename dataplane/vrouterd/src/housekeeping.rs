@@ -5,8 +5,9 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use vr_observe::Folding;
 use vr_runtime::Monitor;
 use vr_tables::bridge::BridgeTable;
 use vr_tables::control::Tables;
@@ -30,6 +31,7 @@ struct Rounds {
     monitor: Monitor,
     fabrics: Fabrics,
     socket: StatusSocket,
+    figures: Folding,
 }
 
 impl Housekeeping {
@@ -46,6 +48,7 @@ impl Housekeeping {
             monitor,
             fabrics,
             socket,
+            figures: Folding::default(),
         };
         let stop = Arc::new(AtomicBool::new(false));
         let seen = Arc::clone(&stop);
@@ -61,11 +64,25 @@ impl Housekeeping {
 impl Rounds {
     fn run(&mut self) {
         self.fabrics.beat(self.monitor.heartbeat());
-        let flows = self.flows.run();
-        let bridge = self.bridge.fold();
-        tracing::trace!(flows, bridge, "entries looked at");
+        self.fold();
         // Waits for the rest of the round.
-        self.socket.serve(ROUND);
+        self.socket.serve(ROUND, &self.figures);
+    }
+
+    fn fold(&mut self) {
+        let start = Instant::now();
+        let flows = self.flows.run() as u64;
+        let bridge = self.bridge.fold() as u64;
+        let took = start.elapsed().as_micros() as u64;
+        let figures = &mut self.figures;
+        *figures = Folding {
+            rounds: figures.rounds + 1,
+            last_flows: flows,
+            last_bridge: bridge,
+            flows: figures.flows + flows,
+            bridge: figures.bridge + bridge,
+            longest_us: figures.longest_us.max(took),
+        };
     }
 }
 

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use vr_observe::{Port, Report, SOCKET, Worker};
+use vr_observe::{Folding, Port, Report, SOCKET, Worker};
 use vr_runtime::{Monitor, PortEntry, WorkerFigures};
 use vr_shim::{Machine, MachinePort, MachineSource};
 
@@ -31,7 +31,7 @@ impl Source {
         Self { instance, started: Instant::now(), monitor, fabrics }
     }
 
-    fn report(&self) -> Report {
+    fn report(&self, folding: &Folding) -> Report {
         Report {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             instance: self.instance.clone(),
@@ -39,6 +39,7 @@ impl Source {
             workers: self.monitor.workers().iter().map(worker).collect(),
             ports: self.monitor.ports().iter().map(port).collect(),
             steering: self.fabrics.report(),
+            folding: folding.clone(),
         }
     }
 }
@@ -119,8 +120,8 @@ impl StatusSocket {
         Ok(Self { listener, path, source })
     }
 
-    /// Answers who connects within `time`.
-    pub(crate) fn serve(&self, time: Duration) {
+    /// Answers who connects within `time`; the figures of the calling thread go into the report.
+    pub(crate) fn serve(&self, time: Duration, folding: &Folding) {
         let end = Instant::now() + time;
         loop {
             let left = end.saturating_duration_since(Instant::now());
@@ -131,7 +132,7 @@ impl StatusSocket {
             }
             match self.listener.accept() {
                 Ok((stream, _)) => {
-                    if let Err(error) = self.answer(stream) {
+                    if let Err(error) = self.answer(stream, folding) {
                         tracing::debug!(%error, "a reader of the report has gone");
                     }
                 }
@@ -147,8 +148,8 @@ impl StatusSocket {
         }
     }
 
-    fn answer(&self, mut stream: UnixStream) -> io::Result<()> {
-        let text = serde_json::to_string(&self.source.report())?;
+    fn answer(&self, mut stream: UnixStream, folding: &Folding) -> io::Result<()> {
+        let text = serde_json::to_string(&self.source.report(folding))?;
         stream.set_nonblocking(false)?;
         stream.set_write_timeout(Some(PATIENCE))?;
         stream.write_all(text.as_bytes())

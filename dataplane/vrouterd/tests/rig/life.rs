@@ -14,10 +14,14 @@ use crate::steps::{self, Step};
 /// The interfaces of that recording.
 const ALL: [&str; 6] = ["eth1", "vhost0", "unix", "tap_1", "tap_2", "tap_3"];
 
-/// Replays a recording up to its first packet, and says what comes in where, and what comes out.
 fn program(node: &mut Node) -> [(String, Vec<u8>); 2] {
+    program_from(node, "09-local-forwarding.jsonl")
+}
+
+/// Replays a recording up to its first packet, and says what comes in where, and what comes out.
+pub(crate) fn program_from(node: &mut Node, recording: &str) -> [(String, Vec<u8>); 2] {
     let mut incoming = None;
-    for step in steps::read(&folder().join("09-local-forwarding.jsonl")) {
+    for step in steps::read(&folder().join(recording)) {
         match step {
             Step::Request(request) => {
                 let answer = node.exchange(&request.payload);

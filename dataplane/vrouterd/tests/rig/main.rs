@@ -9,6 +9,7 @@
 )]
 
 mod daemon;
+mod fresh;
 mod life;
 mod node;
 mod recordings;
