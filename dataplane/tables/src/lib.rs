@@ -16,6 +16,7 @@ pub mod fib;
 pub mod flow;
 pub mod geometry;
 pub mod grace;
+pub mod huge;
 mod mapped;
 pub mod nexthop;
 pub mod options;

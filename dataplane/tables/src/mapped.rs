@@ -1,8 +1,9 @@
 //! Large zeroed arrays in memory mappings: private ones, and files that other processes map.
 #![allow(unsafe_code, reason = "memory mappings are raw memory")]
 
-use std::fs::OpenOptions;
+use std::fs::{File, OpenOptions};
 use std::io;
+use std::mem::MaybeUninit;
 use std::ops::Deref;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::OpenOptionsExt;
@@ -47,6 +48,42 @@ pub enum MapError {
         /// What the system said.
         source: io::Error,
     },
+    /// The directory for files in huge pages cannot be used.
+    #[error(
+        "cannot use the hugetlbfs directory {path}: {source}; correct `hugetlbfs` in [tables], or leave it out for tables in ordinary memory"
+    )]
+    HugeDirectory {
+        /// Which.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// It belongs to another file system.
+    #[error(
+        "{0} is on no hugetlbfs; mount one (`mount -t hugetlbfs none {0}`), or leave out `hugetlbfs` in [tables] for tables in ordinary memory"
+    )]
+    NotHuge(PathBuf),
+    /// Other tables are in it.
+    #[error(
+        "another vrouterd has its tables in {0}; give each a directory of its own with `hugetlbfs` in [tables]"
+    )]
+    HugeInUse(PathBuf),
+    /// There are too few huge pages for the files of all tables.
+    #[error(
+        "no room for the tables in {path}: {source}; {needed} free huge pages of {kib} KiB are needed: `echo {reserve} > /sys/kernel/mm/hugepages/hugepages-{kib}kB/nr_hugepages`, and no smaller `size` of the mount; or configure smaller tables, or leave out `hugetlbfs` in [tables] (`--socket-mem`)"
+    )]
+    NoHugePages {
+        /// The directory.
+        path: PathBuf,
+        /// Pages that the tables take.
+        needed: usize,
+        /// KiB of a page.
+        kib: usize,
+        /// Pages to reserve so that as many are free.
+        reserve: usize,
+        /// What the system said.
+        source: io::Error,
+    },
     /// The memory could not be mapped.
     #[error("cannot map {bytes} bytes of table memory: {source}; free memory or configure smaller tables")]
     Map {
@@ -55,6 +92,18 @@ pub enum MapError {
         /// What the system said.
         source: io::Error,
     },
+}
+
+/// Bytes of a page, if a file or directory is on a hugetlbfs.
+pub(crate) fn huge_page(file: &File) -> io::Result<Option<usize>> {
+    let mut status = MaybeUninit::<libc::statfs>::uninit();
+    // SAFETY: plain system call; the buffer is of the type that it fills.
+    if unsafe { libc::fstatfs(file.as_raw_fd(), status.as_mut_ptr()) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the call has succeeded.
+    let status = unsafe { status.assume_init() };
+    Ok((status.f_type == libc::HUGETLBFS_MAGIC).then_some(status.f_bsize as usize))
 }
 
 /// A zeroed array in a mapping of its own. Pages that nobody touches cost nothing.
@@ -72,13 +121,14 @@ unsafe impl<T: Zeroed> Sync for Mapped<T> {}
 impl<T: Zeroed> Mapped<T> {
     /// `len` zeroed elements in private memory.
     pub(crate) fn private(len: usize) -> Result<Self, MapError> {
-        Self::map(len, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE, -1)
+        let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
+        Self::map(len, len * size_of::<T>(), flags, -1)
     }
 
     /// `len` zeroed elements in a new file, whose space is allocated now so that a later access cannot
-    /// fail. An old file of that name is replaced: processes that mapped it keep theirs.
+    /// fail. An old file of that name is replaced: processes that mapped it keep theirs. On a hugetlbfs the file has
+    /// whole pages.
     pub(crate) fn file(path: &Path, len: usize) -> Result<Self, MapError> {
-        let bytes = len * size_of::<T>();
         let create = |source| MapError::Create { path: path.to_owned(), source };
         match std::fs::remove_file(path) {
             Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(create(e)),
@@ -91,6 +141,8 @@ impl<T: Zeroed> Mapped<T> {
             .mode(0o600)
             .open(path)
             .map_err(create)?;
+        let page = huge_page(&file).map_err(create)?.unwrap_or(1);
+        let bytes = (len * size_of::<T>()).next_multiple_of(page);
         // SAFETY: plain system call on a descriptor that we own.
         let error = unsafe { libc::posix_fallocate(file.as_raw_fd(), 0, bytes as libc::off_t) };
         if error != 0 {
@@ -99,11 +151,12 @@ impl<T: Zeroed> Mapped<T> {
             let source = io::Error::from_raw_os_error(error);
             return Err(MapError::NoRoom { path: path.to_owned(), bytes, source });
         }
-        Self::map(len, libc::MAP_SHARED, file.as_raw_fd())
+        Self::map(len, bytes, libc::MAP_SHARED, file.as_raw_fd())
     }
 
-    fn map(len: usize, flags: libc::c_int, fd: libc::c_int) -> Result<Self, MapError> {
-        let bytes = (len * size_of::<T>()).max(1);
+    /// Maps `bytes`, which are at least `len` elements.
+    fn map(len: usize, bytes: usize, flags: libc::c_int, fd: libc::c_int) -> Result<Self, MapError> {
+        let bytes = bytes.max(1);
         // SAFETY: a fresh mapping at an address of the kernel's choice.
         let map = unsafe {
             libc::mmap(std::ptr::null_mut(), bytes, libc::PROT_READ | libc::PROT_WRITE, flags, fd, 0)

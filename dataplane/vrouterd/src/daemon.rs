@@ -32,12 +32,16 @@ pub(crate) fn run(config: &Config, record: Option<&Path>) -> Result<(), Failure>
     allow_descriptors();
     let directory = config.socket_dir();
     let _lock = DirectoryLock::take(&directory)?;
-    warn_of_disk(&directory);
+    let hugetlbfs = config.tables.hugetlbfs.as_ref().map(|directory| directory.path().to_owned());
+    if hugetlbfs.is_none() {
+        warn_of_disk(&directory);
+    }
     let workers = config.workers.count.get() as u8;
     let mut tables = Tables::new(TablesConfig {
         workers,
         limits: config.limits(),
         directory: Some(directory.clone()),
+        hugetlbfs,
         mock: config.mock,
         options: Options {
             release: config.compat.into(),

@@ -61,6 +61,9 @@ impl Failure {
     pub(crate) fn code(&self) -> ExitCode {
         ExitCode::from(match self {
             Self::Config(_) | Self::Option(_) => 2,
+            Self::Lock(LockError::InUse(_))
+            | Self::Server(ServerError::InUse(_))
+            | Self::Tables(MapError::HugeInUse(_)) => 4,
             Self::Missing(_)
             | Self::Port(_)
             | Self::Steer(_)
@@ -71,7 +74,6 @@ impl Failure {
             | Self::Server(
                 ServerError::Directory { .. } | ServerError::Listen { .. } | ServerError::ListenTcp { .. },
             ) => 3,
-            Self::Lock(LockError::InUse(_)) | Self::Server(ServerError::InUse(_)) => 4,
             Self::Other(_) => 1,
         })
     }

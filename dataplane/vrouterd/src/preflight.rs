@@ -27,6 +27,9 @@ const SYS_ADMIN: u32 = 21;
 
 /// Looks whether everything is there. Changes nothing.
 pub(crate) fn check(config: &Config) -> Result<(), Failure> {
+    if let Some(directory) = &config.tables.hugetlbfs {
+        vr_tables::huge::check(directory.path())?;
+    }
     if config.mock {
         // Sockets and memory are all it needs.
         return Ok(());

@@ -104,6 +104,8 @@ pub struct TablesConfig {
     pub limits: Limits,
     /// Directory of the table files that clients map; private memory if none.
     pub directory: Option<PathBuf>,
+    /// Directory of a hugetlbfs that the table files are in instead; they are removed with the tables.
+    pub hugetlbfs: Option<PathBuf>,
     /// Test mode (test-rig.md 3): host, agent and fabric interfaces are marked as mock devices, and a second
     /// agent interface is accepted.
     pub mock: bool,
@@ -117,6 +119,7 @@ impl Default for TablesConfig {
             workers: 1,
             limits: Limits::default(),
             directory: None,
+            hugetlbfs: None,
             mock: false,
             options: Options::default(),
         }

@@ -7,6 +7,7 @@ mod bridge;
 mod config;
 mod datapath;
 mod error;
+mod files;
 mod flow;
 mod flow_leaving;
 mod given;
@@ -22,7 +23,7 @@ mod vif_role;
 mod vrf_assign;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use hashbrown::HashMap;
@@ -47,6 +48,7 @@ use crate::grace::Grace;
 use crate::publish::{Publisher, Reader};
 use crate::snapshot::Snapshot;
 use crate::stats::{Stats, WorkerStats};
+use files::TableFiles;
 use flow::FlowCounts;
 use flow_leaving::{LeavingFlows, Services};
 use nexthop_store::NexthopStore;
@@ -56,7 +58,7 @@ use route::VrfRoutes;
 pub struct Tables {
     limits: Limits,
     mock: bool,
-    directory: Option<PathBuf>,
+    files: TableFiles,
     /// The snapshot that commands change.
     work: Snapshot,
     publisher: Publisher<Snapshot>,
@@ -91,12 +93,17 @@ impl Tables {
     /// # Errors
     /// [`MapError`] when memory or room for the shared files is not to be had.
     pub fn new(config: TablesConfig) -> Result<Self, MapError> {
-        let TablesConfig { workers, limits, directory, mock, options } = config;
-        let file = |name| directory.as_deref().map(|directory: &Path| directory.join(name));
-        let flows =
-            FlowTable::of_release(options.release, limits.flows, workers, file(FLOW_FILE).as_deref())?;
-        let bridge =
-            BridgeTable::of_release(options.release, limits.bridge, workers, file(BRIDGE_FILE).as_deref())?;
+        let TablesConfig { workers, limits, directory, hugetlbfs, mock, options } = config;
+        let files = TableFiles::new(directory.as_deref(), hugetlbfs)?;
+        let sizes = [
+            limits.flows.total() * FlowTable::entry_size_of(options.release),
+            limits.bridge.total() * BridgeTable::ENTRY_SIZE,
+        ];
+        let explain = |error| files.explain(error, sizes);
+        let flows = FlowTable::of_release(options.release, limits.flows, workers, files.flow());
+        let flows = flows.map_err(explain)?;
+        let bridge = BridgeTable::of_release(options.release, limits.bridge, workers, files.bridge());
+        let bridge = bridge.map_err(explain)?;
         let worker_stats = (0..workers)
             .map(|_| Ok(Arc::new(WorkerStats::new(limits.interfaces as usize, limits.vrfs as usize)?)))
             .collect::<Result<Vec<_>, MapError>>()?;
@@ -105,7 +112,7 @@ impl Tables {
         Ok(Self {
             limits,
             mock,
-            directory,
+            files,
             publisher: Publisher::new(work.clone()),
             work,
             dirty: false,
@@ -225,16 +232,12 @@ impl Tables {
     /// The file of the flow table, if it has one.
     #[must_use]
     pub fn flow_file(&self) -> Option<PathBuf> {
-        self.directory.as_deref().map(|directory| directory.join(FLOW_FILE))
+        self.files.flow().map(PathBuf::from)
     }
 
     /// The file of the bridge table, if it has one.
     #[must_use]
     pub fn bridge_file(&self) -> Option<PathBuf> {
-        self.directory.as_deref().map(|directory| directory.join(BRIDGE_FILE))
+        self.files.bridge().map(PathBuf::from)
     }
 }
-
-/// Names of the files that clients map (control.md 5.1).
-const FLOW_FILE: &str = "flow.shmem";
-const BRIDGE_FILE: &str = "bridge.shmem";

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 use std::sync::atomic::{AtomicU64, fence};
 
-use vr_types::FlowIndex;
+use vr_types::{FlowIndex, Release};
 
 use super::layout::{HENTRY_VALID, SharedFlow};
 use super::table::FlowTable;
@@ -127,8 +127,16 @@ impl FlowTable {
     #[must_use]
     pub const fn entry_size(&self) -> usize {
         match self.views {
-            Some(_) => FlowViews::SIZE,
-            None => SharedFlow::SIZE,
+            Some(_) => Self::entry_size_of(Release::R220),
+            None => Self::entry_size_of(Release::Current),
+        }
+    }
+
+    /// Bytes of an entry that clients of a release map.
+    pub(crate) const fn entry_size_of(release: Release) -> usize {
+        match release {
+            Release::Current => SharedFlow::SIZE,
+            Release::R220 => FlowViews::SIZE,
         }
     }
 

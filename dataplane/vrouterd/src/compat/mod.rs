@@ -9,7 +9,8 @@ use clap::Parser;
 use vr_runtime::cpus;
 
 use crate::config::{
-    Bounded, Buffers, Config, DeviceName, Fabric, Flows, Level, Log, Polling, SocketDir, TableSizes, Workers,
+    AbsolutePath, Bounded, Buffers, Config, DeviceName, Fabric, Flows, Level, Log, Polling, SocketDir,
+    TableSizes, Workers,
 };
 use options::Options;
 
@@ -48,7 +49,8 @@ pub(crate) fn is_called_so() -> bool {
 
 /// Reads the command line. Ends the process on what is not understood, as with `--help`.
 pub(crate) fn read() -> Result<Start, OptionError> {
-    translate(Options::parse(), &cpus::usable())
+    let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap_or_default();
+    translate(Options::parse(), &cpus::usable(), &mounts)
 }
 
 fn bounded<const MIN: u32, const MAX: u32, const DEFAULT: u32>(
@@ -58,9 +60,15 @@ fn bounded<const MIN: u32, const MAX: u32, const DEFAULT: u32>(
     number.map(Bounded::try_from).transpose().map_err(|what| OptionError { option, what })
 }
 
-/// Says the same in the words of the configuration file; the workers run on the CPUs `usable`.
-fn translate(options: Options, usable: &[usize]) -> Result<Start, OptionError> {
-    let warnings: Vec<String> = options.warnings().into_iter().map(str::to_owned).collect();
+/// Says the same in the words of the configuration file; the workers run on the CPUs `usable`. What is mounted is a
+/// text as in `/proc/self/mounts`.
+fn translate(options: Options, usable: &[usize], mounts: &str) -> Result<Start, OptionError> {
+    let mut warnings: Vec<String> = options.warnings().into_iter().map(str::to_owned).collect();
+    let wants_huge = options.socket_mem.is_some() && !options.no_huge;
+    let hugetlbfs = if wants_huge { hugetlbfs(mounts) } else { None };
+    if wants_huge && hugetlbfs.is_none() {
+        warnings.push("--socket-mem: no hugetlbfs is mounted; tables are in ordinary memory".to_owned());
+    }
     let mut start = Start { config: Config::default(), daemon: !options.no_daemon, warnings };
     let config = &mut start.config;
     if let Some(path) = options.socket_dir {
@@ -76,6 +84,7 @@ fn translate(options: Options, usable: &[usize]) -> Result<Start, OptionError> {
         flow_overflow: bounded("--vr_oflow_entries", options.flow_overflow)?,
         bridge: bounded("--vr_bridge_entries", options.bridge_entries)?.unwrap_or_default(),
         bridge_overflow: bounded("--vr_bridge_oentries", options.bridge_overflow)?,
+        hugetlbfs,
     };
     let refused = |error: vr_tables::control::LimitError| OptionError {
         option: "sizes of tables",
@@ -100,6 +109,19 @@ fn translate(options: Options, usable: &[usize]) -> Result<Start, OptionError> {
     config.mock = options.vdev.is_empty();
     config.fabric = Fabric { device: devices, ..Fabric::default() };
     Ok(start)
+}
+
+/// The first hugetlbfs that is mounted under a path without characters that have to be escaped there.
+fn hugetlbfs(mounts: &str) -> Option<AbsolutePath> {
+    mounts.lines().find_map(|line| {
+        let mut columns = line.split(' ').skip(1);
+        let path = columns.next().filter(|path| !path.contains('\\'))?;
+        if columns.next() == Some("hugetlbfs") {
+            AbsolutePath::try_from(PathBuf::from(path)).ok()
+        } else {
+            None
+        }
+    })
 }
 
 /// One worker for each CPU that the affinity mask names.
@@ -154,9 +176,13 @@ mod tests {
     use clap::{CommandFactory, Parser};
     use std::path::Path;
 
+    const MOUNTS: &str =
+        "tmpfs /run tmpfs rw 0 0\nnone /my\\040huge hugetlbfs rw 0 0\nnone /huge hugetlbfs rw 0 0\n";
+
     fn start(arguments: &[&str]) -> Result<Start, String> {
         let options = Options::try_parse_from([&["contrail-vrouter-dpdk"], arguments].concat());
-        translate(options.map_err(|error| error.to_string())?, &[1, 3]).map_err(|error| error.to_string())
+        let options = options.map_err(|error| error.to_string())?;
+        translate(options, &[1, 3], MOUNTS).map_err(|error| error.to_string())
     }
 
     #[test]
@@ -184,8 +210,20 @@ mod tests {
         assert_eq!((one.config.log.level, one.config.workers.polling), (Level::Debug, Polling::Latency));
         assert_eq!(one.config.log.file.as_deref(), Some(Path::new(LOG_FILE)));
         let bond = start(&["--vdev", "eth_bond0,mode=4,slave=0000:04:00.0", "--socket-mem", "1024"]).unwrap();
-        assert!(!bond.config.mock && bond.warnings.len() == 2, "{:?}", bond.warnings);
+        assert!(!bond.config.mock && bond.warnings.len() == 1, "{:?}", bond.warnings);
         assert!(start(&["--vdev", "x,iface=much-too-long-name"]).unwrap_err().contains("--vdev"));
+    }
+
+    #[test]
+    fn memory_for_dpdk_means_tables_in_huge_pages_if_there_is_a_place() {
+        let place = |start: &Start| start.config.tables.hugetlbfs.as_ref().map(|path| path.path().to_owned());
+        let asked = start(&["--socket-mem", "1024"]).unwrap();
+        assert_eq!((place(&asked), asked.warnings.len()), (Some("/huge".into()), 0));
+        let refused = start(&["--socket-mem", "1024", "--no-huge"]).unwrap();
+        assert_eq!((place(&refused), refused.warnings.len()), (None, 0));
+        let options = Options::try_parse_from(["contrail-vrouter-dpdk", "--socket-mem", "1024"]).unwrap();
+        let nowhere = translate(options, &[1], "tmpfs /run tmpfs rw 0 0\n").unwrap();
+        assert_eq!((place(&nowhere), nowhere.warnings.len()), (None, 1));
     }
 
     #[test]

@@ -14,10 +14,10 @@ pub(super) struct Options {
     /// Stay in the foreground.
     #[arg(long)]
     pub(super) no_daemon: bool,
-    /// Ordinary memory for tables; it is taken anyway.
+    /// Ordinary memory for tables, also with `--socket-mem`.
     #[arg(long)]
     pub(super) no_huge: bool,
-    /// Huge pages for tables; ordinary memory is taken instead.
+    /// Tables in a mounted hugetlbfs, if there is one; how much is not taken from this.
     #[arg(long, value_name = "MB,...")]
     pub(super) socket_mem: Option<String>,
     /// Where messages go; standard error in the foreground, /var/log/contrail/contrail-vrouter-dpdk.log otherwise.
@@ -123,7 +123,6 @@ impl Options {
         let has_masks = self.service_core_mask.is_some() || self.ctrl_thread_mask.is_some();
         let has_vlan = self.vlan_tci.is_some() || self.vlan_fwd_intf_name.is_some();
         [
-            (self.socket_mem.is_some() && !self.no_huge, "--socket-mem: tables stay in ordinary memory"),
             (self.offloads, "--offloads: what the device offers is used anyway"),
             (self.ddp, "--ddp: there are no such profiles here"),
             (

@@ -93,6 +93,31 @@ impl TryFrom<String> for InstanceName {
     }
 }
 
+/// An absolute path.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "PathBuf")]
+pub(crate) struct AbsolutePath(PathBuf);
+
+impl AbsolutePath {
+    /// The path.
+    #[must_use]
+    pub(crate) fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl TryFrom<PathBuf> for AbsolutePath {
+    type Error = String;
+
+    fn try_from(path: PathBuf) -> Result<Self, String> {
+        if path.is_absolute() {
+            Ok(Self(path))
+        } else {
+            Err(format!("`{}` is no absolute path", path.display()))
+        }
+    }
+}
+
 /// An absolute path short enough for the sockets in it.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "PathBuf")]

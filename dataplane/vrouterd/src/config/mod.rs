@@ -11,7 +11,7 @@ use serde::Deserialize;
 use vr_tables::control::Limits;
 
 pub(crate) use error::ConfigError;
-pub(crate) use limits::{Bounded, DeviceName, InstanceName, SocketDir};
+pub(crate) use limits::{AbsolutePath, Bounded, DeviceName, InstanceName, SocketDir};
 pub(crate) use release::Compat;
 pub(crate) use sizes::{Buffers, TableSizes};
 
@@ -259,7 +259,7 @@ impl Config {
 
 #[cfg(test)]
 mod tests {
-    use super::{Backend, Compat, Config, HostMode, Level, Polling, VhostUserRole};
+    use super::{AbsolutePath, Backend, Compat, Config, HostMode, Level, Polling, VhostUserRole};
     use std::path::Path;
 
     fn parse(text: &str) -> Result<Config, String> {
@@ -292,6 +292,7 @@ mod tests {
              [workers]\ncount = 2\ncpus = [1, 0]\npolling = \"power\"\n\
              [tables]\ninterfaces = 300\nnexthops = 5000\nlabels = 6000\nvrfs = 70\nflows = 4096\n\
              flow_overflow = 1024\nbridge = 8192\nbridge_overflow = 2048\n\
+             hugetlbfs = \"/dev/hugepages\"\n\
              [buffers]\npackets = 4096\nsuper_frames = 64\n[log]\nlevel = \"debug\"\nfile = \"/l\"\n\
              [vhost_user]\nrole = \"server\"\n[flows]\nhold_limit = 0\nclose_on_reset = true\n",
         )
@@ -302,6 +303,8 @@ mod tests {
         assert_eq!((limits.interfaces, limits.nexthops, limits.labels, limits.vrfs), (300, 5000, 6000, 70));
         assert_eq!((limits.flows.entries, limits.flows.overflow), (4096, 1024));
         assert_eq!((limits.bridge.entries, limits.bridge.overflow), (8192, 2048));
+        let hugetlbfs = config.tables.hugetlbfs.as_ref().map(AbsolutePath::path);
+        assert_eq!(hugetlbfs, Some(Path::new("/dev/hugepages")));
         assert_eq!((config.buffers.sizes().packets, config.buffers.sizes().supers), (4096, 64));
         assert_eq!((config.vhost_user_role(), config.control_port.get()), (VhostUserRole::Server, 5000));
         assert_eq!(config.log.file, Some("/l".into()));
@@ -322,6 +325,7 @@ mod tests {
         let device = refusal("[fabric]\n\ndevice = \"much-too-long-name\"\n");
         assert!(device.contains("line 3") && device.contains("15"), "{device}");
         assert!(refusal("socket_dir = \"relative\"").contains("line 1"));
+        assert!(refusal("[tables]\nhugetlbfs = \"\"").contains("line 2"));
         assert!(refusal("instance = \"a/b\"").contains("line 1"));
         assert!(refusal("[tables]\nflows = 3\n").contains("line 2"));
     }

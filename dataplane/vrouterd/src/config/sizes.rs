@@ -5,7 +5,7 @@ use vr_frame::PoolSizes;
 use vr_tables::control::Limits;
 use vr_tables::geometry::Geometry;
 
-use super::{Bounded, Compat};
+use super::{AbsolutePath, Bounded, Compat};
 
 /// Sizes of the tables; the agent asks for them and stays within.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -28,6 +28,8 @@ pub(crate) struct TableSizes {
     pub(crate) bridge: Bounded<{ Limits::BRIDGE.0 }, { Limits::BRIDGE.1 }, { Geometry::BRIDGE.entries }>,
     /// Bridge entries besides; without it a fifth of `bridge`, rounded up to 1,024.
     pub(crate) bridge_overflow: Option<Bounded<0, { Limits::BRIDGE.1 }, 0>>,
+    /// Directory of a hugetlbfs for the shared files; ordinary memory in the socket directory without it.
+    pub(crate) hugetlbfs: Option<AbsolutePath>,
 }
 
 impl TableSizes {

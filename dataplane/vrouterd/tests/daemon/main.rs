@@ -9,6 +9,7 @@
 )]
 
 mod hostile;
+mod huge;
 mod life;
 mod node;
 mod refusals;

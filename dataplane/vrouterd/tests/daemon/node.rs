@@ -3,7 +3,7 @@
 use std::fs;
 use std::net::Ipv4Addr;
 use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -67,6 +67,12 @@ impl Node {
 
     pub(crate) fn sockets(&self) -> PathBuf {
         self.directory.path().join("sockets")
+    }
+
+    /// A path that the daemon sees, seen from outside.
+    pub(crate) fn path_of(&self, path: &Path) -> PathBuf {
+        let root = PathBuf::from(format!("/proc/{}/root", self.keeper.id()));
+        root.join(path.strip_prefix("/").unwrap())
     }
 
     /// A command in the namespace.

@@ -11,12 +11,12 @@ use seccompiler::{
 use crate::node::{Node, ended};
 
 const BAD_CONFIGURATION: i32 = 2;
-const LACKS_SOMETHING: i32 = 3;
-const IN_USE: i32 = 4;
+pub(crate) const LACKS_SOMETHING: i32 = 3;
+pub(crate) const IN_USE: i32 = 4;
 
 /// The daemon has ended with this status and one line that has these words.
 #[track_caller]
-fn refused(output: &Output, status: i32, words: &[&str]) {
+pub(crate) fn refused(output: &Output, status: i32, words: &[&str]) {
     let text = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(status), "{text}");
     let sentence = text.strip_suffix('\n').unwrap();
