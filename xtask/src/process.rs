@@ -149,7 +149,7 @@ impl Progress {
 mod tests {
     use super::{Progress, run};
     use std::process::Command;
-    use std::time::Duration;
+    use std::time::{Duration, Instant};
 
     fn shell(script: &str, limit: Duration) -> super::Ended {
         run(Command::new("sh").args(["-c", script]), &mut Progress::new("test", limit)).unwrap()
@@ -167,7 +167,13 @@ mod tests {
     fn the_whole_group_ends_with_its_time() {
         let ended = shell("sleep 100 & echo $!; wait", Duration::from_millis(300));
         assert!(ended.status.is_none());
-        let state = std::fs::read_to_string(format!("/proc/{}/stat", ended.stdout.trim()));
-        assert!(state.is_err() || state.unwrap().contains(" Z "), "the sleeper must be dead");
+        let stat = format!("/proc/{}/stat", ended.stdout.trim());
+        let is_dead = || std::fs::read_to_string(&stat).map_or(true, |state| state.contains(" Z "));
+        // A killed process takes a moment to die.
+        let deadline = Instant::now() + Duration::from_secs(5);
+        while !is_dead() && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        assert!(is_dead(), "the sleeper must be dead");
     }
 }

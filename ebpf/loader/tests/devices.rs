@@ -18,7 +18,7 @@ use steer_loader::{
     AttachMode, Counter, ModeChoice, Persistence, Steer, SteerError, SteerMeta, SteerOptions, Swallow,
     SwallowOptions, Tunnel, TunnelSet, monotonic_ns,
 };
-use support::{in_namespaces, ip, is_root, packets, peer::Peer, run, xsk::Xsk};
+use support::{Folder, in_namespaces, ip, is_root, packets, peer::Peer, run, xsk::Xsk};
 
 const LOCAL: IpAddr = IpAddr::V4(Ipv4Addr::new(172, 16, 0, 2));
 const MPLS: &str = "172.16.0.2:6635";
@@ -129,7 +129,7 @@ fn somebody_else_s_program_is_left_alone() {
         return;
     }
     in_namespaces(|| {
-        let bpffs = tempfile::tempdir().unwrap();
+        let bpffs = Folder::make();
         let peer = Peer::new();
         peer.wire("fabric", 0);
         let theirs = Steer::attach("fabric", &unpinned(ModeChoice::Generic)).unwrap();
@@ -187,7 +187,7 @@ fn a_killed_daemon_is_not_noticed_by_the_host_and_is_replaced() {
         return;
     }
     in_namespaces(|| {
-        let bpffs = tempfile::tempdir().unwrap();
+        let bpffs = Folder::make();
         let peer = Peer::new();
         peer.wire("fabric", 0);
         Steer::attach("fabric", &pinned(bpffs.path())).unwrap().detach().unwrap();
@@ -246,7 +246,7 @@ fn a_new_device_of_the_same_name_and_another_of_a_foreign_name() {
         return;
     }
     in_namespaces(|| {
-        let bpffs = tempfile::tempdir().unwrap();
+        let bpffs = Folder::make();
         // A bpffs has no names with dots, devices have.
         let attach = || Steer::attach("fabric.5", &pinned(bpffs.path()));
         let peers = [Peer::new(), Peer::new(), Peer::new()];
@@ -273,7 +273,7 @@ fn a_mode_that_was_asked_for_replaces_another() {
         return;
     }
     in_namespaces(|| {
-        let bpffs = tempfile::tempdir().unwrap();
+        let bpffs = Folder::make();
         let peer = Peer::new();
         peer.wire("fabric", 0);
         let attach = |mode| Steer::attach("fabric", &SteerOptions { mode, ..pinned(bpffs.path()) }).unwrap();
@@ -350,7 +350,7 @@ fn the_join_outlives_its_process_and_ends_with_another_host_mode() {
         return;
     }
     in_namespaces(|| {
-        let bpffs = tempfile::tempdir().unwrap();
+        let bpffs = Folder::make();
         let (outside, _host) = host_with_vhost0();
         let joined = SteerOptions { pair: Some("pair".to_owned()), ..pinned(bpffs.path()) };
         let refused = || outside.is_refused(ECHO, b"anybody?".to_vec());

@@ -9,7 +9,7 @@ mod support;
 
 use std::{fs, path::Path, thread};
 use steer_loader::{Persistence, Steer, SteerError, SteerOptions, Swallow, SwallowOptions};
-use support::{in_namespaces, is_root};
+use support::{Folder, in_namespaces, is_root};
 
 fn options() -> SteerOptions {
     SteerOptions { persistence: Persistence::Process, ..SteerOptions::default() }
@@ -135,7 +135,7 @@ fn a_place_for_pins_that_cannot_be_used_is_named() {
         return;
     }
     in_namespaces(|| {
-        let folder = tempfile::tempdir().unwrap();
+        let folder = Folder::make();
         let at = |instance: &str, bpffs: &Path| {
             let options = SteerOptions {
                 instance: instance.to_owned(),

@@ -15,7 +15,7 @@ use std::{
     path::Path,
 };
 use steer_loader::{HookChoice, Persistence, Swallow, SwallowHook, SwallowOptions};
-use support::{in_namespaces, ip, is_root, peer::Peer, run};
+use support::{Folder, in_namespaces, ip, is_root, peer::Peer, run};
 
 const CLOSED: &str = "172.16.0.2:5000";
 
@@ -63,7 +63,7 @@ fn the_tap_gets_what_the_kernel_no_longer_sees() {
     ] {
         for persistence in [Persistence::Pinned, Persistence::Process] {
             in_namespaces(move || {
-                let bpffs = tempfile::tempdir().unwrap();
+                let bpffs = Folder::make();
                 let (pod, tap) = (pod(), tap());
                 assert!(pod.is_refused(CLOSED, b"before".to_vec()), "without us the kernel answers");
                 let swallow = Swallow::attach("pod", &options(choice, persistence, bpffs.path())).unwrap();
@@ -89,7 +89,7 @@ fn a_successor_takes_over_and_detaches() {
     }
     for choice in [HookChoice::Tcx, HookChoice::Clsact] {
         in_namespaces(move || {
-            let bpffs = tempfile::tempdir().unwrap();
+            let bpffs = Folder::make();
             let pod = pod();
             let attach =
                 || Swallow::attach("pod", &options(choice, Persistence::Pinned, bpffs.path())).unwrap();
@@ -111,7 +111,7 @@ fn a_new_device_of_the_same_name_is_attached_anew() {
         return;
     }
     in_namespaces(|| {
-        let bpffs = tempfile::tempdir().unwrap();
+        let bpffs = Folder::make();
         let attach =
             || Swallow::attach("pod", &options(HookChoice::Auto, Persistence::Pinned, bpffs.path())).unwrap();
         let _first = pod();

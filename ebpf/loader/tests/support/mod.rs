@@ -19,11 +19,12 @@ pub mod peer;
 pub mod xsk;
 
 use nix::{
-    mount::{MsFlags, mount},
+    mount::{MntFlags, MsFlags, mount, umount2},
     sched::{CloneFlags, unshare},
     unistd::geteuid,
 };
-use std::{io::Write as _, process::Command, thread};
+use std::{io::Write as _, path::Path, process::Command, thread};
+use tempfile::TempDir;
 
 /// Says that a test cannot run, past the capture of the test harness, in the form that `cargo xtask test` lists.
 pub fn skip(test: &str, reason: &str) {
@@ -39,6 +40,26 @@ pub fn is_root(test: &str) -> bool {
         skip(test, "loading eBPF programs needs root");
     }
     root
+}
+
+/// A folder on which a bpffs may be mounted. It goes with the value, and what is mounted there as well.
+pub struct Folder(TempDir);
+
+impl Folder {
+    pub fn make() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    pub fn path(&self) -> &Path {
+        self.0.path()
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        // A folder with a mount cannot be removed; without one there is nothing to do.
+        let _ = umount2(self.path(), MntFlags::MNT_DETACH);
+    }
 }
 
 /// Runs `test` in a thread with a network and a mount namespace of its own, which end with it.
