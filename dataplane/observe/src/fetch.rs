@@ -17,7 +17,7 @@ const LONGEST: u64 = 64 << 20;
 pub enum FetchError {
     /// Nobody listens.
     #[error(
-        "no vrouterd answers on `{}` ({source}); is it running, and is this its socket directory?",
+        "no vrouterd answers on `{}`; is it running, and is this its socket directory?",
         path.display()
     )]
     NoDaemon {
@@ -27,7 +27,7 @@ pub enum FetchError {
         source: io::Error,
     },
     /// What came is no report.
-    #[error("what vrouterd sent on `{}` is no report ({source}); do the versions agree?", path.display())]
+    #[error("what vrouterd sent on `{}` is no report; do the versions agree?", path.display())]
     NoReport {
         /// The socket.
         path: PathBuf,

@@ -60,8 +60,8 @@ fn main() -> ExitCode {
 
 fn run(arguments: &Arguments) -> Result<(), Failure> {
     let config = Config::read(&arguments.config)?;
-    log(&config.log)?;
     if arguments.detach {
+        log(&config.log)?;
         return detach(&config);
     }
     preflight::check(&config)?;
@@ -69,6 +69,7 @@ fn run(arguments: &Arguments) -> Result<(), Failure> {
         println!("{} is sound, and this machine has what it needs", arguments.config.display());
         return Ok(());
     }
+    log(&config.log)?;
     daemon::run(&config, arguments.record.as_deref())
 }
 

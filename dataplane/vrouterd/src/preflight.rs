@@ -34,6 +34,9 @@ pub(crate) fn check(config: &Config) -> Result<(), Failure> {
         // Sockets and memory are all it needs.
         return Ok(());
     }
+    if config.fabric.backend == Backend::XskRs && !cfg!(feature = "xsk-rs") {
+        return Err(PortError::NoXskRs.into());
+    }
     capabilities()?;
     if let Some(device) = &config.fabric.device {
         match netdev::index(device.as_str()) {
