@@ -1,6 +1,7 @@
 //! The full path: one packet at a time, every rule of forwarding.md. It is the reference; the fast lanes
 //! give the same result for the packets that they take, and leave all others untouched to this path.
 
+mod admission;
 mod agent;
 mod arp;
 mod bridging;
