@@ -10,8 +10,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use agent_sim::service::{FloatingIp, Service};
 use agent_sim::statistics::{self, PortCounters};
-use agent_sim::topology::{Gateway, Network, Node, Pod, Reach, Topology, Tunnel};
+use agent_sim::topology::{Gateway, Network, Node, Pod, PodId, Reach, Topology, Tunnel};
 use agent_sim::{Agent, program};
 use vr_shim::{About, Server};
 use vr_tables::control::{AttachError, Attached, Datapath, Tables, TablesConfig};
@@ -83,6 +84,19 @@ fn topology() -> Topology {
             node(2, vec![pod(0, 13), pod(1, 12)], None),
             node(3, Vec::new(), Some(gateway)),
         ],
+        services: vec![Service {
+            address: Ipv4Addr::new(10, 96, 0, 10),
+            clients: 0,
+            port: 80,
+            target_port: 8080,
+            backends: vec![Some(PodId { node: 0, pod: 2 }), None, Some(PodId { node: 1, pod: 1 })],
+        }],
+        floating: vec![FloatingIp {
+            address: Ipv4Addr::new(10, 1, 0, 99),
+            network: 0,
+            pod: PodId { node: 1, pod: 1 },
+            port_map: None,
+        }],
     }
 }
 

@@ -3,7 +3,7 @@
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -13,6 +13,7 @@ use crate::control::Control;
 use crate::flows::{self, Decision};
 use crate::packet::Trap;
 use crate::program;
+use crate::service;
 use crate::startup;
 use crate::topology::{Reach, Topology, Tunnel};
 
@@ -24,6 +25,8 @@ const LARGEST_TRAP: usize = 9216;
 #[derive(Debug)]
 pub struct Agent {
     control: Control,
+    own: usize,
+    picture: Arc<RwLock<Arc<Topology>>>,
     stop: Arc<AtomicBool>,
     record: Arc<Mutex<Record>>,
     thread: Option<JoinHandle<()>>,
@@ -51,10 +54,11 @@ impl Agent {
         let flow_control = Control::connect(directory, Duration::ZERO)?;
 
         let (stop, record) = (Arc::new(AtomicBool::new(false)), Arc::new(Mutex::new(Record::default())));
+        let picture = Arc::new(RwLock::new(Arc::clone(topology)));
         let answering = Answering {
             socket,
             control: flow_control,
-            topology: Arc::clone(topology),
+            picture: Arc::clone(&picture),
             own,
             stop: Arc::clone(&stop),
             record: Arc::clone(&record),
@@ -62,12 +66,24 @@ impl Agent {
         let thread =
             std::thread::Builder::new().name(format!("agent{own}")).spawn(move || answering.run())?;
         control.apply(&program::node(topology, own, Tunnel::MplsOverUdp, Reach::Bridged))?;
-        Ok(Self { control, stop, record, thread: Some(thread) })
+        Ok(Self { control, own, picture, stop, record, thread: Some(thread) })
     }
 
     /// The main connection.
     pub fn control(&mut self) -> &mut Control {
         &mut self.control
+    }
+
+    /// Takes on the services of another picture, all else being equal: backends come and go. No flow is decided in the
+    /// meantime.
+    pub fn change_services(&mut self, topology: &Arc<Topology>) -> Result<()> {
+        let mut picture = self.picture.write().unwrap_or_else(PoisonError::into_inner);
+        let services = 0..topology.services.len();
+        let composites: Vec<_> =
+            services.map(|index| service::composite(topology, self.own, index)).collect();
+        self.control.apply(&composites)?;
+        *picture = Arc::clone(topology);
+        Ok(())
     }
 
     /// All decisions since the start.
@@ -94,7 +110,7 @@ impl Drop for Agent {
 struct Answering {
     socket: UnixDatagram,
     control: Control,
-    topology: Arc<Topology>,
+    picture: Arc<RwLock<Arc<Topology>>>,
     own: usize,
     stop: Arc<AtomicBool>,
     record: Arc<Mutex<Record>>,
@@ -111,7 +127,7 @@ impl Answering {
                 self.record().errors.push(format!("{length} bytes on pkt0 are no trap"));
                 continue;
             };
-            match flows::answer(&self.topology, self.own, &mut self.control, &trap) {
+            match self.answer(&trap) {
                 Ok(decision) => self.record().decisions.extend(decision),
                 Err(error) => {
                     self.record().errors.push(format!("{error:#}"));
@@ -121,6 +137,11 @@ impl Answering {
                 }
             }
         }
+    }
+
+    fn answer(&mut self, trap: &Trap<'_>) -> Result<Option<Decision>> {
+        let picture = self.picture.read().unwrap_or_else(PoisonError::into_inner);
+        flows::answer(&picture, self.own, &mut self.control, trap)
     }
 
     fn record(&self) -> std::sync::MutexGuard<'_, Record> {

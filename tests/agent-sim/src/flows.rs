@@ -1,4 +1,4 @@
-//! Decides flows: policy, the pair of entries and their source checks (control.md 4.15).
+//! Sets flows: the two entries of a decision, linked with each other (control.md 4.15).
 
 use std::net::Ipv4Addr;
 
@@ -6,20 +6,21 @@ use anyhow::{Context, Result, bail};
 
 use crate::control::{Answer, Control};
 use crate::message::Message;
-use crate::packet::{FiveTuple, Trap, parse};
-use crate::topology::{FABRIC_VIF, Topology, Tunnel, nexthop, pod_vif};
+use crate::packet::{FiveTuple, Trap};
+use crate::rules::{self, Direction};
+use crate::topology::Topology;
 
-const FORWARD: i16 = 2;
 const DROP: i16 = 0;
-const ACTIVE: i16 = 0x1;
-const REVERSE_VALID: i16 = 0x1000;
+const FORWARD: i16 = 2;
+const NAT: i16 = 3;
+const ACTIVE: u16 = 0x1;
+const REVERSE_VALID: u16 = 0x1000;
+const VRF_TRANSLATE: u16 = 0x4000;
 /// `VR_FLOW_DR_POLICY`.
 const REASON_POLICY: u16 = 0x15;
 const EEXIST: i32 = -17;
 /// Errors that mean that the entry has changed since its trap.
 const OUTDATED: [i32; 4] = [-2, -9, -14, -16];
-/// Source check off: the discard nexthop accepts every source (forwarding.md 6.6).
-const ANY_SOURCE: i32 = 0;
 
 /// What the agent decided for one trapped packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,14 +29,6 @@ pub struct Decision {
     pub tuple: FiveTuple,
     /// Whether both directions may pass.
     pub forward: bool,
-}
-
-/// The two directions of one flow as they have to be set.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Direction {
-    tuple: FiveTuple,
-    key_nexthop: i32,
-    source_nexthop: i32,
 }
 
 /// Answers one trap; `None` when it asks for no flow.
@@ -48,66 +41,25 @@ pub fn answer(
     if !matches!(trap.reason, Trap::FLOW_MISS | Trap::FLOW_HOLD) {
         return Ok(None);
     }
-    let Some((forward, reverse)) = directions(topology, own, trap) else {
+    let Some(pair) = rules::decide(topology, own, trap) else {
         return Ok(None);
     };
-    let allowed = topology.allows(forward.tuple.source, forward.tuple.destination);
-    let setting = Setting { vrf: trap.vrf as u16, allowed };
-    let mut reverse_answer = control.one_flow(&setting, &reverse, -1, 0, trap.flow)?;
+    let (allowed, forward, reverse) = (pair.allowed, &pair.forward, &pair.reverse);
+    let mut reverse_answer = control.one_flow(allowed, reverse, -1, 0, trap.flow)?;
     if reverse_answer.code == EEXIST {
         let (index, generation) = (reverse_answer.index, reverse_answer.generation);
-        reverse_answer = control.one_flow(&setting, &reverse, index, generation, trap.flow)?;
+        reverse_answer = control.one_flow(allowed, reverse, index, generation, trap.flow)?;
     }
     if OUTDATED.contains(&reverse_answer.code) {
         return Ok(None);
     }
     reverse_answer.check("reverse")?;
-    let answer = control.one_flow(&setting, &forward, trap.flow, trap.generation, reverse_answer.index)?;
+    let answer = control.one_flow(allowed, forward, trap.flow, trap.generation, reverse_answer.index)?;
     if OUTDATED.contains(&answer.code) {
         return Ok(None);
     }
     answer.check("forward")?;
     Ok(Some(Decision { tuple: forward.tuple, forward: allowed }))
-}
-
-/// Works out both directions from the vif of the trap and the nexthop in its key.
-fn directions(topology: &Topology, own: usize, trap: &Trap<'_>) -> Option<(Direction, Direction)> {
-    let from_fabric = trap.vif == FABRIC_VIF;
-    let parsed = parse(trap.frame, from_fabric)?;
-    let tuple = parsed.tuple;
-    let pods = &topology.nodes[own].pods;
-    let network = (trap.vrf - 1) as usize;
-    let forward = Direction {
-        tuple,
-        key_nexthop: trap.key_nexthop,
-        source_nexthop: if from_fabric {
-            parsed.outer_source.map_or(ANY_SOURCE, |source| tunnel_to(topology, source))
-        } else {
-            let pod = (0..pods.len()).find(|pod| pod_vif(*pod) == trap.vif)?;
-            nexthop::routed(pod)
-        },
-    };
-    let target = topology.find_pod(network, tuple.destination);
-    let (key_nexthop, source_nexthop) = match target {
-        Some((node, pod)) if node == own => (nexthop::routed(pod), nexthop::routed(pod)),
-        Some((node, _)) => (trap.key_nexthop, nexthop::tunnel(node, Tunnel::MplsOverUdp)),
-        None => {
-            let way_out = topology.gateway_of(network);
-            (trap.key_nexthop, way_out.map_or(ANY_SOURCE, |node| nexthop::tunnel(node, Tunnel::MplsOverUdp)))
-        }
-    };
-    Some((forward, Direction { tuple: tuple.reversed(), key_nexthop, source_nexthop }))
-}
-
-/// A tunnel nexthop that accepts what a node sends; the kinds differ in nothing that the check looks at.
-fn tunnel_to(topology: &Topology, outer_source: Ipv4Addr) -> i32 {
-    let node = topology.nodes.iter().position(|node| node.address == outer_source);
-    node.map_or(ANY_SOURCE, |node| nexthop::tunnel(node, Tunnel::MplsOverUdp))
-}
-
-struct Setting {
-    vrf: u16,
-    allowed: bool,
 }
 
 struct FlowAnswer {
@@ -137,27 +89,33 @@ impl FlowAnswer {
 impl Control {
     fn one_flow(
         &mut self,
-        setting: &Setting,
+        allowed: bool,
         direction: &Direction,
         index: i32,
         generation: u8,
         other: i32,
     ) -> Result<FlowAnswer> {
-        let message = flow_set(setting, direction, index, generation, other);
+        let message = flow_set(allowed, direction, index, generation, other);
         let answers = self.ask(&[message])?;
         FlowAnswer::read(answers.first().context("no answer")?)
     }
 }
 
-fn flow_set(setting: &Setting, direction: &Direction, index: i32, generation: u8, other: i32) -> Vec<u8> {
-    let (action, reason) = if setting.allowed { (FORWARD, 0) } else { (DROP, REASON_POLICY) };
+fn flow_set(allowed: bool, direction: &Direction, index: i32, generation: u8, other: i32) -> Vec<u8> {
+    let (action, reason) = match (allowed, direction.translation) {
+        (false, _) => (DROP, REASON_POLICY),
+        (true, 0) => (FORWARD, 0),
+        (true, _) => (NAT, 0),
+    };
+    let translate = if direction.other_vrf.is_some() { VRF_TRANSLATE } else { 0 };
+    let flags = ACTIVE | REVERSE_VALID | direction.translation | translate;
     let address = |address: Ipv4Addr| u64::from(u32::from_le_bytes(address.octets()));
     let (tuple, none) = (&direction.tuple, u16::MAX);
     Message::new("vr_flow_req")
         .i32(1, 0)
         .i32(3, index)
         .i16(4, action)
-        .i16(5, ACTIVE | REVERSE_VALID)
+        .i16(5, flags as i16)
         .i32(6, other)
         .i32(7, 2)
         .u64(9, address(tuple.source))
@@ -165,10 +123,11 @@ fn flow_set(setting: &Setting, direction: &Direction, index: i32, generation: u8
         .u16(12, u16::from_le_bytes(tuple.source_port))
         .u16(13, u16::from_le_bytes(tuple.destination_port))
         .byte(14, tuple.protocol)
-        .u16(15, setting.vrf)
+        .u16(15, direction.vrf as u16)
+        .u16(16, direction.other_vrf.unwrap_or(0) as u16)
         .u16(17, none)
         .u16(18, none)
-        .u32(23, u32::MAX)
+        .u32(23, direction.member.map_or(u32::MAX, |member| member as u32))
         .u32(24, direction.source_nexthop as u32)
         .u32(25, direction.key_nexthop as u32)
         .u16(26, reason)

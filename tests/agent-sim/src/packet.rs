@@ -80,6 +80,17 @@ impl FiveTuple {
         };
         Self { source: self.destination, destination: self.source, source_port, destination_port, ..*self }
     }
+
+    /// A hash of all fields (FNV-1a, its halves mixed), by which flows are spread.
+    pub fn hash(&self) -> u32 {
+        let addresses = [self.source.octets(), self.destination.octets()].concat();
+        let rest = [self.source_port, self.destination_port, [self.protocol, 0]].concat();
+        let hash = addresses
+            .iter()
+            .chain(&rest)
+            .fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193));
+        hash ^ hash >> 16
+    }
 }
 
 /// An inner packet and the node that sent it, if it came through a tunnel.

@@ -3,13 +3,12 @@
 use std::net::Ipv4Addr;
 
 use crate::message::Message;
+use crate::requests::{ADD, BRIDGE, INET, InetRoute, Nexthop, Vif, bridge_route, label_add, nh, vrf_add};
+use crate::service;
 use crate::topology::{
     AGENT_VIF, FABRIC_VIF, HOST_VIF, Mac, ROUTER_MAC, Reach, Topology, Tunnel, label, nexthop, pod_vif, vrf,
 };
 
-const ADD: i32 = 0;
-const INET: u8 = 2;
-const BRIDGE: u8 = 7;
 const BROADCAST: Mac = [0xff; 6];
 
 /// Values of `vifr_type`, `vifr_transport` and `vifr_flags`.
@@ -31,27 +30,7 @@ mod vif {
     pub(super) const PHYSICAL_FLAGS: i32 = 0x20_02C0;
 }
 
-/// Values of `nhr_type` and `nhr_flags`.
-mod nh {
-    pub(super) const RECEIVE: u8 = 1;
-    pub(super) const ENCAP: u8 = 2;
-    pub(super) const TUNNEL: u8 = 3;
-    pub(super) const COMPOSITE: u8 = 6;
-    pub(super) const VRF_TRANSLATE: u8 = 7;
-    pub(super) const L2_RECEIVE: u8 = 8;
-
-    pub(super) const VALID: u32 = 0x1;
-    pub(super) const POLICY: u32 = 0x2;
-    pub(super) const GRE: u32 = 0x8;
-    pub(super) const MULTICAST: u32 = 0x20;
-    pub(super) const UDP_MPLS: u32 = 0x40;
-    pub(super) const VXLAN: u32 = 0x80;
-    pub(super) const COMPOSITE_ENCAP: u32 = 0x2000;
-}
-
-/// Values of `rtr_label_flags` of inet routes; bridge routes have 2 for a valid label.
-const LABEL_VALID: i16 = 1;
-const ARP_PROXY: i16 = 2;
+/// Value of `rtr_label_flags` of bridge routes whose label is valid.
 const BRIDGE_LABEL_VALID: i16 = 2;
 
 /// Everything that one node of the topology needs, remote pods being reached as `tunnel` and `reach` say.
@@ -75,6 +54,7 @@ pub fn node(topology: &Topology, own: usize, tunnel: Tunnel, reach: Reach) -> Ve
         }
     }
     messages.extend(ways_out(topology, own));
+    messages.extend(service::program(topology, own));
     messages
 }
 
@@ -287,143 +267,4 @@ fn tunnel_nexthop(topology: &Topology, own: usize, peer: usize, kind: Tunnel) ->
     let mut nexthop = Nexthop::new(nexthop::tunnel(peer, kind), nh::TUNNEL, INET, 0);
     nexthop.ends = Some((here.address, there.address));
     nexthop.flags(flags).port(FABRIC_VIF).encap(there.mac, here.mac).add()
-}
-
-struct Vif<'a> {
-    kind: i32,
-    index: i32,
-    name: &'a str,
-    mac: Mac,
-    vrf: i32,
-    flags: i32,
-}
-
-impl Vif<'_> {
-    fn message(&self, transport: u8) -> Message {
-        Message::new("vr_interface_req")
-            .i32(1, ADD)
-            .i32(3, self.kind)
-            .i32(4, self.flags)
-            .i32(5, self.vrf)
-            .i32(6, self.index)
-            .i32(8, -1)
-            .string(10, self.name)
-            .bytes(38, &self.mac)
-            .byte(53, transport)
-            .i16(55, -1)
-            .i32(63, -1)
-    }
-}
-
-struct Nexthop {
-    id: i32,
-    kind: u8,
-    family: u8,
-    vrf: i32,
-    flags: u32,
-    ports: Vec<i32>,
-    encap: Vec<u8>,
-    members: Vec<i32>,
-    ends: Option<(Ipv4Addr, Ipv4Addr)>,
-}
-
-impl Nexthop {
-    fn new(id: i32, kind: u8, family: u8, vrf: i32) -> Self {
-        Self {
-            id,
-            kind,
-            family,
-            vrf,
-            flags: nh::VALID,
-            ports: Vec::new(),
-            encap: Vec::new(),
-            members: Vec::new(),
-            ends: None,
-        }
-    }
-
-    fn flags(mut self, flags: u32) -> Self {
-        self.flags |= flags;
-        self
-    }
-
-    fn port(mut self, vif: i32) -> Self {
-        self.ports = vec![vif];
-        self
-    }
-
-    fn encap(mut self, destination: Mac, source: Mac) -> Self {
-        self.encap = [&destination[..], &source, &[0x08, 0x00]].concat();
-        self
-    }
-
-    fn members(mut self, members: &[i32]) -> Self {
-        self.members = members.to_vec();
-        self
-    }
-
-    fn add(self) -> Vec<u8> {
-        let (source, destination) = self.ends.unwrap_or((Ipv4Addr::UNSPECIFIED, Ipv4Addr::UNSPECIFIED));
-        Message::new("vr_nexthop_req")
-            .i32(1, ADD)
-            .byte(2, self.kind)
-            .byte(3, self.family)
-            .i32(4, self.id)
-            .i32s(6, &self.ports)
-            .i32(8, 0x0806)
-            .i32(9, self.vrf)
-            .ipv4(10, source)
-            .ipv4(11, destination)
-            .u32(16, self.flags)
-            .bytes(17, &self.encap)
-            .i32s(18, &self.members)
-            .i32s(19, &vec![-1; self.members.len()])
-            .stop()
-    }
-}
-
-struct InetRoute {
-    vrf: i32,
-    prefix: Ipv4Addr,
-    length: i32,
-    nexthop: i32,
-    label: Option<i32>,
-    mac: Option<Mac>,
-}
-
-impl InetRoute {
-    fn add(self) -> Vec<u8> {
-        let flags = ARP_PROXY | if self.label.is_some() { LABEL_VALID } else { 0 };
-        Message::new("vr_route_req")
-            .i32(1, ADD)
-            .i32(2, self.vrf)
-            .i32(3, i32::from(INET))
-            .bytes(4, &self.prefix.octets())
-            .i32(5, self.length)
-            .i16(7, flags)
-            .i32(8, self.label.unwrap_or(0))
-            .i32(9, self.nexthop)
-            .bytes(12, &self.mac.map(Vec::from).unwrap_or_default())
-            .stop()
-    }
-}
-
-fn bridge_route(vrf: i32, mac: Mac, nexthop: i32, label: i32, flags: i16) -> Vec<u8> {
-    Message::new("vr_route_req")
-        .i32(1, ADD)
-        .i32(2, vrf)
-        .i32(3, i32::from(BRIDGE))
-        .i16(7, flags)
-        .i32(8, label)
-        .i32(9, nexthop)
-        .bytes(12, &mac)
-        .stop()
-}
-
-fn label_add(label: i32, nexthop: i32) -> Vec<u8> {
-    Message::new("vr_mpls_req").i32(1, ADD).i32(2, label).i16(3, 0).i32(4, nexthop).stop()
-}
-
-fn vrf_add(vrf: i32) -> Vec<u8> {
-    Message::new("vr_vrf_req").i32(1, ADD).i16(2, 0).i32(3, vrf).i32(4, 6).i32(5, -1).i32(6, -1).stop()
 }

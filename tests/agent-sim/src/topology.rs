@@ -2,6 +2,8 @@
 
 use std::net::Ipv4Addr;
 
+use crate::service::{FloatingIp, Service};
+
 /// A MAC address.
 pub type Mac = [u8; 6];
 
@@ -16,12 +18,16 @@ pub const HOST_VIF: i32 = 1;
 pub const AGENT_VIF: i32 = 2;
 
 /// All nodes and networks. Every node is programmed from the same picture.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Topology {
     /// Virtual networks; the position gives the VRF.
     pub networks: Vec<Network>,
     /// Compute nodes and gateways.
     pub nodes: Vec<Node>,
+    /// Services with virtual addresses; the position gives the VRF, behind those of the networks.
+    pub services: Vec<Service>,
+    /// Second addresses of pods in other networks.
+    pub floating: Vec<FloatingIp>,
 }
 
 /// One virtual network with one subnet.
@@ -119,6 +125,15 @@ pub fn vrf(network: usize) -> i32 {
     network as i32 + 1
 }
 
+/// One pod: the position of its node, and its own there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PodId {
+    /// Position of the node.
+    pub node: usize,
+    /// Position among the pods of the node.
+    pub pod: usize,
+}
+
 /// The vif of a node's pod by position, or of its gateway port after the last pod.
 pub fn pod_vif(pod: usize) -> i32 {
     AGENT_VIF + 1 + pod as i32
@@ -166,6 +181,11 @@ pub mod nexthop {
     pub fn broadcast(network: usize) -> i32 {
         400 + network as i32
     }
+
+    /// The backends of a service.
+    pub fn backends(service: usize) -> i32 {
+        500 + service as i32
+    }
 }
 
 /// Numbers of MPLS labels, given out by the node that has the pod.
@@ -185,6 +205,16 @@ pub mod label {
 }
 
 impl Topology {
+    /// A pod by its positions.
+    pub fn pod(&self, id: PodId) -> &Pod {
+        &self.nodes[id.node].pods[id.pod]
+    }
+
+    /// The VRF of a service.
+    pub fn service_vrf(&self, service: usize) -> i32 {
+        vrf(self.networks.len() + service)
+    }
+
     /// Index of the network whose subnet holds an address.
     pub fn network_of(&self, address: Ipv4Addr) -> Option<usize> {
         self.networks.iter().position(|network| {

@@ -64,7 +64,7 @@ fn topology() -> Topology {
         length: 24,
         router: Ipv4Addr::new(10, 1, 0, 1),
     };
-    Topology { networks: vec![network], nodes: vec![node(1), node(2)] }
+    Topology { networks: vec![network], nodes: vec![node(1), node(2)], ..Topology::default() }
 }
 
 /// What the fabric devices can do.

@@ -58,6 +58,7 @@ fn topology() -> Topology {
             router: Ipv4Addr::new(10, 1, 0, 1),
         }],
         nodes: vec![node(1), node(2)],
+        ..Topology::default()
     }
 }
 

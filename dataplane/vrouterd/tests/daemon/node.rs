@@ -136,6 +136,7 @@ impl Node {
                 pods: Vec::new(),
                 gateway: None,
             }],
+            ..Topology::default()
         };
         Agent::start(&self.sockets(), &Arc::new(topology), 0, PATIENCE).unwrap()
     }

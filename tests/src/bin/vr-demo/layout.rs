@@ -47,6 +47,7 @@ pub(crate) fn topology() -> Topology {
             node("node2", 2, vec![pod("blue-3", BLUE, 13), pod("red-2", RED, 12)], None),
             node("gw", 3, Vec::new(), Some(gateway)),
         ],
+        ..Topology::default()
     }
 }
 

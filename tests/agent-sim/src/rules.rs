@@ -1,0 +1,385 @@
+//! What a flow shall do: policy and address translation, decided from the packet that was trapped.
+//!
+//! A decision is a pair of directions. A translation is stated by what the packet becomes: a vrouter takes the new
+//! header fields of one direction from the key of the other (forwarding.md 6.7), so the key of the reverse direction is
+//! that of the translated packet turned round, and the flags say which fields differ.
+//!
+//! | packet | becomes | VRF | who decides |
+//! |---|---|---|---|
+//! | of a pod to another address | | | policy between networks |
+//! | of a pod to a service, all backends elsewhere | | client's | this node; the vrouter chooses the backend |
+//! | of a pod to a service, some backends here | to the backend, if the chosen one is here | client's to backend's | this node, which chooses the backend |
+//! | from the fabric to a service | to the backend that its label names | service's to backend's | the node of the backend |
+//! | of a pod with a floating address to the outside | from the floating address | pod's to floating network's | the node of the pod |
+//! | from the fabric to a floating address | to the pod | floating network's to pod's | the node of the pod |
+
+use std::net::Ipv4Addr;
+
+use crate::packet::{FiveTuple, Trap, parse};
+use crate::service::{FloatingIp, Service};
+use crate::topology::{FABRIC_VIF, PodId, Topology, Tunnel, nexthop, pod_vif, vrf};
+
+/// Source check off: the discard nexthop accepts every source (forwarding.md 6.6).
+const ANY_SOURCE: i32 = 0;
+const TCP: u8 = 6;
+const UDP: u8 = 17;
+
+/// Bits of `fr_flags` that say what a translation changes.
+pub(crate) mod flag {
+    pub(crate) const SNAT: u16 = 0x2;
+    pub(crate) const SPAT: u16 = 0x4;
+    pub(crate) const DNAT: u16 = 0x8;
+    pub(crate) const DPAT: u16 = 0x10;
+}
+
+/// One direction of a flow as it has to be set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Direction {
+    pub(crate) tuple: FiveTuple,
+    pub(crate) key_nexthop: i32,
+    pub(crate) source_nexthop: i32,
+    pub(crate) vrf: i32,
+    /// The VRF that packets go to, if it is another one.
+    pub(crate) other_vrf: Option<i32>,
+    /// The fields that are translated; bits of [`flag`].
+    pub(crate) translation: u16,
+    /// The member of a composite that packets take, if the agent chooses.
+    pub(crate) member: Option<usize>,
+}
+
+/// Both directions of a flow, and whether its packets may pass.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Pair {
+    pub(crate) allowed: bool,
+    pub(crate) forward: Direction,
+    pub(crate) reverse: Direction,
+}
+
+/// A place where packets of a flow come from: the nexthop of their key, the one of the source check, and the VRF.
+#[derive(Clone, Copy)]
+struct End {
+    key: i32,
+    source: i32,
+    vrf: i32,
+}
+
+/// Decides the flow of a trapped packet; `None` if it makes no flow that this agent knows.
+pub(crate) fn decide(topology: &Topology, own: usize, trap: &Trap<'_>) -> Option<Pair> {
+    let from_fabric = trap.vif == FABRIC_VIF;
+    let parsed = parse(trap.frame, from_fabric)?;
+    let rules = Rules { topology, own, tuple: parsed.tuple };
+    let end = |source| End { key: trap.key_nexthop, source, vrf: trap.vrf };
+    if from_fabric {
+        let source = parsed.outer_source.map_or(ANY_SOURCE, |source| tunnel_to(topology, source));
+        return Some(rules.from_fabric(end(source)));
+    }
+    let pods = &topology.nodes[own].pods;
+    let pod = (0..pods.len()).find(|pod| pod_vif(*pod) == trap.vif)?;
+    Some(rules.from_pod(pod, end(nexthop::routed(pod))))
+}
+
+struct Rules<'a> {
+    topology: &'a Topology,
+    own: usize,
+    tuple: FiveTuple,
+}
+
+impl Rules<'_> {
+    fn from_pod(&self, pod: usize, from: End) -> Pair {
+        let topology = self.topology;
+        let network = topology.nodes[self.own].pods[pod].network;
+        let of_clients = |service: &&(usize, &Service)| {
+            service.1.clients == network && service.1.address == self.tuple.destination
+        };
+        if let Some((index, service)) = topology.services.iter().enumerate().find(|found| of_clients(&found))
+        {
+            return self.to_service(index, service, from);
+        }
+        let id = PodId { node: self.own, pod };
+        let outside = topology.network_of(self.tuple.destination).is_none();
+        if let Some(floating) = topology.floating.iter().find(|floating| outside && floating.pod == id) {
+            return self.by_floating(floating, from);
+        }
+        self.plain(network, from)
+    }
+
+    fn from_fabric(&self, from: End) -> Pair {
+        let (topology, destination) = (self.topology, self.tuple.destination);
+        let pod = (0..topology.nodes[self.own].pods.len()).find(|pod| nexthop::routed(*pod) == from.key);
+        if let Some(pod) = pod {
+            let id = PodId { node: self.own, pod };
+            let services = topology.services.iter().enumerate();
+            let mut here = services.filter(|(_, service)| service.backends.contains(&Some(id)));
+            if let Some((index, service)) = here.find(|(_, service)| service.address == destination) {
+                let from = End { vrf: topology.service_vrf(index), ..from };
+                return self.to_backend(service, id, from, None);
+            }
+            let mut floating = topology.floating.iter().filter(|floating| floating.pod == id);
+            if let Some(floating) = floating.find(|floating| floating.address == destination) {
+                return self.to_floating(floating, from);
+            }
+        }
+        self.plain((from.vrf - 1) as usize, from)
+    }
+
+    /// No translation: policy decides.
+    fn plain(&self, network: usize, from: End) -> Pair {
+        let topology = self.topology;
+        let to = match topology.find_pod(network, self.tuple.destination) {
+            Some((node, pod)) if node == self.own => local(PodId { node, pod }, from.vrf),
+            Some((node, _)) => End { source: nexthop::tunnel(node, Tunnel::MplsOverUdp), ..from },
+            None => End { source: way_out(topology, network), ..from },
+        };
+        let allowed = topology.allows(self.tuple.source, self.tuple.destination);
+        Pair { allowed, ..self.pair(self.tuple, from, to, None) }
+    }
+
+    fn to_service(&self, index: usize, service: &Service, from: End) -> Pair {
+        let composite = End { source: nexthop::backends(index), ..from };
+        let untranslated = self.pair(self.tuple, from, composite, None);
+        if !self.is_served(service) {
+            return Pair { allowed: false, ..untranslated };
+        }
+        let present: Vec<(usize, PodId)> = service
+            .backends
+            .iter()
+            .enumerate()
+            .filter_map(|(position, backend)| Some((position, (*backend)?)))
+            .collect();
+        if !present.iter().any(|(_, id)| id.node == self.own) {
+            return untranslated;
+        }
+        let (position, id) = present[self.tuple.hash() as usize % present.len()];
+        if id.node == self.own {
+            self.to_backend(service, id, from, Some(position))
+        } else {
+            self.pair(self.tuple, from, composite, Some(position))
+        }
+    }
+
+    /// To a backend on this node. A port that the service does not have leads nowhere.
+    fn to_backend(&self, service: &Service, id: PodId, from: End, member: Option<usize>) -> Pair {
+        let backend = self.topology.pod(id);
+        let translated = FiveTuple {
+            destination: backend.address,
+            destination_port: service.target_port.to_be_bytes(),
+            ..self.tuple
+        };
+        let to = local(id, vrf(backend.network));
+        Pair { allowed: self.is_served(service), ..self.pair(translated, from, to, member) }
+    }
+
+    fn is_served(&self, service: &Service) -> bool {
+        let known = matches!(self.tuple.protocol, TCP | UDP);
+        known && self.tuple.destination_port == service.port.to_be_bytes()
+    }
+
+    /// From a pod to the outside by its floating address.
+    fn by_floating(&self, floating: &FloatingIp, from: End) -> Pair {
+        let mut translated = FiveTuple { source: floating.address, ..self.tuple };
+        if let Some((outer, inner)) = floating.port_map
+            && self.tuple.source_port == inner.to_be_bytes()
+        {
+            translated.source_port = outer.to_be_bytes();
+        }
+        let source = way_out(self.topology, floating.network);
+        self.pair(translated, from, End { key: from.key, source, vrf: vrf(floating.network) }, None)
+    }
+
+    /// From the outside to a pod by its floating address.
+    fn to_floating(&self, floating: &FloatingIp, from: End) -> Pair {
+        let pod = self.topology.pod(floating.pod);
+        let mut translated = FiveTuple { destination: pod.address, ..self.tuple };
+        if let Some((outer, inner)) = floating.port_map
+            && self.tuple.destination_port == outer.to_be_bytes()
+        {
+            translated.destination_port = inner.to_be_bytes();
+        }
+        let from = End { vrf: vrf(floating.network), ..from };
+        self.pair(translated, from, local(floating.pod, vrf(pod.network)), None)
+    }
+
+    /// A flow that passes: packets from one end become `translated`, and answers come from the other end.
+    fn pair(&self, translated: FiveTuple, from: End, to: End, member: Option<usize>) -> Pair {
+        let direction = |tuple: FiveTuple, becomes: &FiveTuple, from: End, to: End, member| Direction {
+            tuple,
+            key_nexthop: from.key,
+            source_nexthop: from.source,
+            vrf: from.vrf,
+            other_vrf: (to.vrf != from.vrf).then_some(to.vrf),
+            translation: changes(&tuple, becomes),
+            member,
+        };
+        Pair {
+            allowed: true,
+            forward: direction(self.tuple, &translated, from, to, member),
+            reverse: direction(translated.reversed(), &self.tuple.reversed(), to, from, None),
+        }
+    }
+}
+
+/// Packets of a pod of this node.
+fn local(id: PodId, vrf: i32) -> End {
+    let nexthop = nexthop::routed(id.pod);
+    End { key: nexthop, source: nexthop, vrf }
+}
+
+/// The flags of a translation. An echo's identifier is never translated.
+fn changes(from: &FiveTuple, to: &FiveTuple) -> u16 {
+    [
+        (from.source != to.source, flag::SNAT),
+        (from.source_port != to.source_port, flag::SPAT),
+        (from.destination != to.destination, flag::DNAT),
+        (from.destination_port != to.destination_port, flag::DPAT),
+    ]
+    .iter()
+    .filter(|(changed, _)| *changed)
+    .fold(0, |flags, (_, flag)| flags | flag)
+}
+
+/// A tunnel nexthop that accepts what a node sends; the kinds differ in nothing that the check looks at.
+fn tunnel_to(topology: &Topology, outer_source: Ipv4Addr) -> i32 {
+    let node = topology.nodes.iter().position(|node| node.address == outer_source);
+    node.map_or(ANY_SOURCE, |node| nexthop::tunnel(node, Tunnel::MplsOverUdp))
+}
+
+/// What answers from outside of a network come by.
+fn way_out(topology: &Topology, network: usize) -> i32 {
+    topology.gateway_of(network).map_or(ANY_SOURCE, |node| nexthop::tunnel(node, Tunnel::MplsOverUdp))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use super::{Rules, flag};
+    use crate::packet::FiveTuple;
+    use crate::service::{FloatingIp, Service};
+    use crate::topology::{Network, Node, Pod, PodId, Topology, nexthop};
+
+    const VIP: Ipv4Addr = Ipv4Addr::new(10, 96, 0, 10);
+    const OUTSIDE: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 2);
+
+    /// Clients have network 0, backends network 1; a pod of each on both nodes.
+    fn topology(backends: &[PodId]) -> Topology {
+        let network = |third: u8| Network {
+            name: String::new(),
+            vni: third.into(),
+            subnet: Ipv4Addr::new(10, third, 0, 0),
+            length: 24,
+            router: Ipv4Addr::new(10, third, 0, 1),
+        };
+        let pod = |network: u8, number: u8| Pod {
+            name: String::new(),
+            port: String::new(),
+            network: network.into(),
+            address: Ipv4Addr::new(10, network, 0, number),
+            mac: [0; 6],
+        };
+        let node = |number: u8| Node {
+            name: String::new(),
+            device: String::new(),
+            address: Ipv4Addr::new(172, 30, 0, number),
+            mac: [0; 6],
+            pods: vec![pod(0, 10 + number), pod(1, 10 + number)],
+            gateway: None,
+        };
+        Topology {
+            networks: vec![network(0), network(1)],
+            nodes: vec![node(1), node(2)],
+            services: vec![Service {
+                address: VIP,
+                clients: 0,
+                port: 53,
+                target_port: 5353,
+                backends: backends.iter().copied().map(Some).collect(),
+            }],
+            floating: vec![FloatingIp {
+                address: Ipv4Addr::new(10, 1, 0, 99),
+                network: 1,
+                pod: PodId { node: 0, pod: 0 },
+                port_map: None,
+            }],
+        }
+    }
+
+    fn tuple(source: [u8; 4], source_port: u16, destination: Ipv4Addr, port: u16) -> FiveTuple {
+        FiveTuple {
+            source: source.into(),
+            destination,
+            protocol: 17,
+            source_port: source_port.to_be_bytes(),
+            destination_port: port.to_be_bytes(),
+        }
+    }
+
+    fn rules(topology: &Topology, own: usize, tuple: FiveTuple) -> Rules<'_> {
+        Rules { topology, own, tuple }
+    }
+
+    /// forwarding.md 11.10, node 1: plain flows, and the vrouter may choose.
+    #[test]
+    fn a_service_elsewhere_is_forwarded_to_its_composite() {
+        let topology = topology(&[PodId { node: 1, pod: 1 }]);
+        let packet = tuple([10, 0, 0, 11], 40_000, VIP, 53);
+        let pair = rules(&topology, 0, packet).from_pod(0, super::local(PodId { node: 0, pod: 0 }, 1));
+        assert!(pair.allowed);
+        assert_eq!((pair.forward.tuple, pair.reverse.tuple), (packet, packet.reversed()));
+        assert_eq!((pair.forward.translation, pair.reverse.translation), (0, 0));
+        assert_eq!((pair.forward.member, pair.forward.other_vrf), (None, None));
+        assert_eq!(pair.forward.source_nexthop, nexthop::routed(0));
+        assert_eq!(pair.reverse.source_nexthop, nexthop::backends(0));
+    }
+
+    /// forwarding.md 11.10, node 2: the keys and flags of the translating pair.
+    #[test]
+    fn the_node_of_the_backend_translates() {
+        let topology = topology(&[PodId { node: 1, pod: 1 }]);
+        let packet = tuple([10, 0, 0, 11], 40_000, VIP, 53);
+        let from = super::End {
+            key: nexthop::routed(1),
+            source: nexthop::tunnel(0, super::Tunnel::MplsOverUdp),
+            vrf: 2,
+        };
+        let pair = rules(&topology, 1, packet).from_fabric(from);
+        assert_eq!(pair.forward.translation, flag::DNAT | flag::DPAT);
+        assert_eq!(pair.reverse.translation, flag::SNAT | flag::SPAT);
+        assert_eq!(pair.reverse.tuple, tuple([10, 1, 0, 12], 5353, Ipv4Addr::new(10, 0, 0, 11), 40_000));
+        assert_eq!((pair.forward.vrf, pair.forward.other_vrf), (3, Some(2)));
+        assert_eq!((pair.reverse.vrf, pair.reverse.other_vrf), (2, Some(3)));
+    }
+
+    #[test]
+    fn a_backend_of_the_same_node_is_chosen_and_translated_to_at_once() {
+        let topology = topology(&[PodId { node: 1, pod: 1 }, PodId { node: 0, pod: 1 }]);
+        let mut chosen = [0; 2];
+        for port in 0..64 {
+            let packet = tuple([10, 0, 0, 11], 40_000 + port, VIP, 53);
+            let pair = rules(&topology, 0, packet).from_pod(0, super::local(PodId { node: 0, pod: 0 }, 1));
+            let member = pair.forward.member.unwrap();
+            chosen[member] += 1;
+            assert_eq!(pair.forward.translation != 0, member == 1);
+        }
+        assert!(chosen.iter().all(|count| *count > 16), "{chosen:?}");
+    }
+
+    #[test]
+    fn a_port_that_the_service_does_not_have_is_dropped() {
+        let topology = topology(&[PodId { node: 1, pod: 1 }]);
+        let packet = tuple([10, 0, 0, 11], 40_000, VIP, 54);
+        let pair = rules(&topology, 0, packet).from_pod(0, super::local(PodId { node: 0, pod: 0 }, 1));
+        assert!(!pair.allowed);
+    }
+
+    #[test]
+    fn a_floating_address_is_the_source_outside_only() {
+        let topology = topology(&[]);
+        let from = super::local(PodId { node: 0, pod: 0 }, 1);
+        let out = rules(&topology, 0, tuple([10, 0, 0, 11], 40_000, OUTSIDE, 80)).from_pod(0, from);
+        assert_eq!((out.forward.translation, out.reverse.translation), (flag::SNAT, flag::DNAT));
+        assert_eq!(out.reverse.tuple.destination, Ipv4Addr::new(10, 1, 0, 99));
+        assert_eq!((out.forward.vrf, out.forward.other_vrf), (1, Some(2)));
+        let inside = tuple([10, 0, 0, 11], 40_000, Ipv4Addr::new(10, 0, 0, 12), 80);
+        assert_eq!(rules(&topology, 0, inside).from_pod(0, from).forward.translation, 0);
+    }
+}
