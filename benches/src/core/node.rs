@@ -112,7 +112,7 @@ impl Node {
     /// When memory for the tables is not to be had.
     pub(super) fn new(row: &Row) -> anyhow::Result<Self> {
         let worker = WorkerId(0);
-        let mut tables = Snapshot::default();
+        let mut tables = Snapshot::new(Self::bridge(row)?);
         for vif in [
             vif(FABRIC, VifKind::Physical, VrfId::FABRIC, NODE_MAC, VifFlags::empty()),
             vif(GUEST_VIF, VifKind::Virtual, GUEST_VRF, ROUTER_MAC, VifFlags::POLICY),
@@ -140,14 +140,12 @@ impl Node {
         tables.labels.set(Label(LABEL_IN).index(), Some(TO_GUEST));
         Arc::make_mut(&mut tables.vnis).insert(Vni(LABEL_IN), TRANSLATE);
         Self::routes(row, &mut tables);
-        let bridge = Self::bridge(row)?;
         let (flows, indexes) = Self::flows(row)?;
         let stats = Arc::new(WorkerStats::new(64, 64)?);
         let publisher = Publisher::new(tables);
         let forwarder = Forwarder::new(Shared {
             worker,
             tables: publisher.reader(),
-            bridge,
             flows: Arc::clone(&flows),
             grace: Arc::new(Grace::new(1)),
             stats: Arc::clone(&stats),

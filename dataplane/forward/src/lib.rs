@@ -16,7 +16,6 @@ pub use output::Output;
 pub use plain::make_plain;
 use vr_frame::{Batch, FramePool};
 use vr_tables::Snapshot;
-use vr_tables::bridge::BridgeTable;
 use vr_tables::flow::FlowTable;
 pub use vr_tables::flow::HoldCounters;
 use vr_tables::grace::Grace;
@@ -30,8 +29,6 @@ pub struct Shared {
     pub worker: WorkerId,
     /// Snapshots of the tables.
     pub tables: Reader<Snapshot>,
-    /// The bridge table.
-    pub bridge: Arc<BridgeTable>,
     /// The flow table.
     pub flows: Arc<FlowTable>,
     /// Announces batches.
@@ -113,12 +110,13 @@ impl Forwarder {
         out: &mut Output,
         run: impl FnOnce(&mut full::Full<'_>, &mut fast::Stages),
     ) {
-        let Shared { worker, tables, bridge, flows, grace, stats, holds } = &mut self.shared;
+        let Shared { worker, tables, flows, grace, stats, holds } = &mut self.shared;
         grace.enter(*worker);
+        let tables = tables.latest();
         run(
             &mut full::Full {
-                tables: tables.latest(),
-                bridge,
+                tables,
+                bridge: &tables.bridge,
                 flows,
                 stats,
                 holds,

@@ -218,7 +218,6 @@ fn shared(tables: &Tables, worker: WorkerId) -> Shared {
     Shared {
         worker,
         tables: tables.reader(),
-        bridge: Arc::clone(tables.bridge_table()),
         flows: Arc::clone(tables.flow_table()),
         grace: Arc::clone(tables.grace()),
         stats: Arc::clone(&tables.worker_stats()[worker.index()]),

@@ -7,6 +7,7 @@
 //! again.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 
 use vr_types::{BridgeIndex, Mac, NexthopId, Release, VrfId, WorkerId};
@@ -179,7 +180,8 @@ pub struct BridgeTable {
     release: Release,
     geometry: Geometry,
     hot: Mapped<Hot>,
-    shared: Mapped<Shared>,
+    /// What clients map; a successor has the same.
+    shared: Arc<Mapped<Shared>>,
     /// Per entry: next entry of its overflow chain plus one.
     next: Mapped<AtomicU32>,
     hits: Box<[Hits]>,
@@ -207,11 +209,28 @@ impl BridgeTable {
         workers: u8,
         file: Option<&Path>,
     ) -> Result<Self, MapError> {
-        let total = geometry.total();
         let shared = match file {
-            Some(path) => Mapped::file(path, total)?,
-            None => Mapped::private(total)?,
+            Some(path) => Mapped::file(path, geometry.total())?,
+            None => Mapped::private(geometry.total())?,
         };
+        Self::over(release, geometry, workers, Arc::new(shared))
+    }
+
+    /// An empty table that will take the place of this one, with the same file.
+    ///
+    /// # Errors
+    /// [`MapError`] when memory is not to be had.
+    pub fn successor(&self) -> Result<Self, MapError> {
+        Self::over(self.release, self.geometry, self.hits.len() as u8, Arc::clone(&self.shared))
+    }
+
+    fn over(
+        release: Release,
+        geometry: Geometry,
+        workers: u8,
+        shared: Arc<Mapped<Shared>>,
+    ) -> Result<Self, MapError> {
+        let total = geometry.total();
         let hits = (0..workers)
             .map(|_| {
                 let touched = Mapped::private(total.div_ceil(BLOCK))?;
@@ -363,7 +382,9 @@ pub struct BridgeFull;
 
 /// The one writer of a [`BridgeTable`].
 pub struct BridgeWriter {
-    table: std::sync::Arc<BridgeTable>,
+    table: Arc<BridgeTable>,
+    /// Entries are written to the file as well.
+    shown: bool,
     /// Free overflow entries.
     free: Vec<u32>,
     /// Overflow entries that were in use: a worker that came to one goes on along the chain it was in.
@@ -375,10 +396,44 @@ pub struct BridgeWriter {
 impl BridgeWriter {
     /// The writer of a fresh table.
     #[must_use]
-    pub fn new(table: std::sync::Arc<BridgeTable>) -> Self {
+    pub fn new(table: Arc<BridgeTable>) -> Self {
         let Geometry { entries, overflow } = table.geometry;
         let free = (entries..entries + overflow).rev().collect();
-        Self { table, free, retired: Deferred::default(), used: 0, used_overflow: 0 }
+        Self { table, shown: true, free, retired: Deferred::default(), used: 0, used_overflow: 0 }
+    }
+
+    /// The writer of an empty table that will take the place of this one. The file is not changed before
+    /// [`BridgeWriter::show`].
+    ///
+    /// # Errors
+    /// [`MapError`] when memory is not to be had.
+    pub fn successor(&self) -> Result<Self, MapError> {
+        let table = Arc::new(self.table.successor()?);
+        Ok(Self { shown: false, ..Self::new(table) })
+    }
+
+    /// Writes all entries to the file in place of its own; further changes are written at once. Nobody may count on
+    /// the former table any more. `id` gives the id of a nexthop.
+    pub fn show(&mut self, id: impl Fn(NexthopSlot) -> NexthopId) {
+        self.shown = true;
+        for index in 0..self.table.geometry.total() as u32 {
+            match self.table.entry(BridgeIndex(index)) {
+                Some((key, entry)) => {
+                    self.describe(key, index, id(entry.nexthop), entry.label, entry.flags);
+                    let packets = self.table.packets(BridgeIndex(index));
+                    self.table.shared[index as usize].set_packets(self.table.release, packets);
+                }
+                None => self.table.shared[index as usize].clear(),
+            }
+        }
+    }
+
+    fn describe(&self, key: BridgeKey, index: u32, id: NexthopId, label: u32, flags: BridgeFlags) {
+        let shared = &self.table.shared[index as usize];
+        shared.put(21, key.0.to_le_bytes());
+        shared.describe(self.table.release, label, id, flags);
+        shared.put(8, index.to_le_bytes());
+        shared.put(20, [1]);
     }
 
     /// Makes overflow entries available that no worker can have come to any more.
@@ -391,7 +446,7 @@ impl BridgeWriter {
 
     /// The table.
     #[must_use]
-    pub fn table(&self) -> &std::sync::Arc<BridgeTable> {
+    pub const fn table(&self) -> &Arc<BridgeTable> {
         &self.table
     }
 
@@ -413,7 +468,7 @@ impl BridgeWriter {
         flags: BridgeFlags,
     ) -> Result<BridgeIndex, BridgeFull> {
         let flags = flags | BridgeFlags::VALID;
-        let table = std::sync::Arc::clone(&self.table);
+        let table = Arc::clone(&self.table);
         let index = match table.lookup(key) {
             Some(entry) => entry.index.0,
             None => self.allocate(key)?,
@@ -421,11 +476,9 @@ impl BridgeWriter {
         let hot = &table.hot[index as usize];
         let chained = hot.value.load(Ordering::Relaxed) & CHAINED;
         hot.value.store(chained | pack(nexthop, label, flags), Ordering::Release);
-        let shared = &table.shared[index as usize];
-        shared.put(21, key.0.to_le_bytes());
-        shared.describe(table.release, label, id, flags);
-        shared.put(8, index.to_le_bytes());
-        shared.put(20, [1]);
+        if self.shown {
+            self.describe(key, index, id, label, flags);
+        }
         Ok(BridgeIndex(index))
     }
 
@@ -468,7 +521,9 @@ impl BridgeWriter {
         let hot = &table.hot[index as usize];
         hot.value.fetch_and(CHAINED, Ordering::Release);
         hot.key.store(0, Ordering::Release);
-        table.shared[index as usize].clear();
+        if self.shown {
+            table.shared[index as usize].clear();
+        }
         if index >= table.geometry.entries {
             let bucket = table.geometry.bucket(key.hash());
             self.unlink(bucket, index);

@@ -8,6 +8,7 @@
 //! - [`stats`]: counters by worker.
 
 pub mod bridge;
+pub mod bridge_folding;
 pub mod control;
 mod deferred;
 pub mod dense;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use hashbrown::HashMap;
 use vr_types::{Label, Mac, MirrorId, NexthopId, VifId, Vni, VrfId};
 
+use crate::bridge::BridgeTable;
 use crate::dense::Dense;
 use crate::epochs::{NexthopEpochs, NexthopGroup};
 use crate::fib::{Fib, Route};
@@ -57,8 +58,9 @@ impl Default for Roles {
     }
 }
 
-/// All tables but flows and the bridge table, which have lock-free readers of their own.
-#[derive(Clone, Default)]
+/// All tables but flows, and where bridge entries are: these two have lock-free readers of their own and change at
+/// once.
+#[derive(Clone)]
 pub struct Snapshot {
     /// Interfaces.
     pub vifs: Dense<Vif>,
@@ -70,6 +72,8 @@ pub struct Snapshot {
     pub labels: Dense<NexthopSlot>,
     /// VNI to nexthop.
     pub vnis: Arc<HashMap<Vni, NexthopSlot>>,
+    /// Bridge entries of all VRFs.
+    pub bridge: Arc<BridgeTable>,
     /// VRFs that have routes.
     pub vrfs: Dense<Vrf>,
     /// Mirror entries.
@@ -88,6 +92,26 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
+    /// Nothing but bridge entries.
+    #[must_use]
+    pub fn new(bridge: Arc<BridgeTable>) -> Self {
+        Self {
+            bridge,
+            vifs: Dense::default(),
+            nexthops: Dense::default(),
+            nexthop_slots: Dense::default(),
+            labels: Dense::default(),
+            vnis: Arc::default(),
+            vrfs: Dense::default(),
+            mirrors: Dense::default(),
+            roles: Roles::default(),
+            options: Options::default(),
+            peers: Arc::default(),
+            nexthop_epochs: NexthopEpochs::default(),
+            epoch: 0,
+        }
+    }
+
     /// An interface.
     #[inline]
     #[must_use]

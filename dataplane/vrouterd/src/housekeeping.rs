@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use vr_observe::Folding;
 use vr_runtime::Monitor;
-use vr_tables::bridge::BridgeTable;
+use vr_tables::bridge_folding::BridgeFolding;
 use vr_tables::control::Tables;
 use vr_tables::flow::FlowFolding;
 
@@ -27,7 +27,7 @@ pub(crate) struct Housekeeping {
 
 struct Rounds {
     flows: FlowFolding,
-    bridge: Arc<BridgeTable>,
+    bridge: BridgeFolding,
     monitor: Monitor,
     fabrics: Fabrics,
     socket: StatusSocket,
@@ -44,7 +44,7 @@ impl Housekeeping {
     ) -> io::Result<Self> {
         let mut rounds = Rounds {
             flows: tables.flow_folding(),
-            bridge: Arc::clone(tables.bridge_table()),
+            bridge: tables.bridge_folding(),
             monitor,
             fabrics,
             socket,
@@ -72,7 +72,7 @@ impl Rounds {
     fn fold(&mut self) {
         let start = Instant::now();
         let flows = self.flows.run() as u64;
-        let bridge = self.bridge.fold() as u64;
+        let bridge = self.bridge.run() as u64;
         let took = start.elapsed().as_micros() as u64;
         let figures = &mut self.figures;
         *figures = Folding {

@@ -76,7 +76,6 @@ impl Node {
         let forwarder = Forwarder::new(Shared {
             worker: WorkerId(0),
             tables: tables.reader(),
-            bridge: Arc::clone(tables.bridge_table()),
             flows: Arc::clone(tables.flow_table()),
             grace: Arc::clone(tables.grace()),
             stats: Arc::clone(&tables.worker_stats()[0]),

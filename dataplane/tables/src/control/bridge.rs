@@ -118,9 +118,9 @@ impl Tables {
         self.bridge.used()
     }
 
-    /// The bridge table that workers read.
+    /// The bridge table.
     #[must_use]
-    pub fn bridge_table(&self) -> &std::sync::Arc<BridgeTable> {
+    pub const fn bridge_table(&self) -> &std::sync::Arc<BridgeTable> {
         self.bridge.table()
     }
 }

@@ -43,6 +43,7 @@ pub use vif::VifSpec;
 
 use crate::MapError;
 use crate::bridge::{BridgeTable, BridgeWriter};
+use crate::bridge_folding::BridgeFolding;
 use crate::flow::{FlowFolding, FlowTable, HoldCounters};
 use crate::grace::Grace;
 use crate::publish::{Publisher, Reader};
@@ -107,7 +108,8 @@ impl Tables {
         let worker_stats = (0..workers)
             .map(|_| Ok(Arc::new(WorkerStats::new(limits.interfaces as usize, limits.vrfs as usize)?)))
             .collect::<Result<Vec<_>, MapError>>()?;
-        let mut work = Snapshot { options, ..Snapshot::default() };
+        let bridge = BridgeWriter::new(Arc::new(bridge));
+        let mut work = Snapshot { options, ..Snapshot::new(Arc::clone(bridge.table())) };
         let nexthops = NexthopStore::new(&mut work);
         Ok(Self {
             limits,
@@ -124,7 +126,7 @@ impl Tables {
             vrf_entries: BTreeMap::new(),
             qos_maps: BTreeMap::new(),
             forwarding_classes: BTreeMap::new(),
-            bridge: BridgeWriter::new(Arc::new(bridge)),
+            bridge,
             flows: Arc::new(flows),
             flow_counts: FlowCounts::default(),
             leaving: LeavingFlows::default(),
@@ -197,6 +199,12 @@ impl Tables {
     /// Counters of flows that wait for the agent.
     #[must_use]
     pub const fn holds(&self) -> &Arc<HoldCounters> {
+    /// What brings counters of bridge entries into the file, for the housekeeping thread.
+    #[must_use]
+    pub fn bridge_folding(&self) -> BridgeFolding {
+        BridgeFolding::new(self.reader(), Arc::clone(&self.grace))
+    }
+
         &self.holds
     }
 

@@ -119,8 +119,7 @@ impl Tables {
             nexthop_epochs: old.nexthop_epochs.clone(),
             peers: Arc::clone(&old.peers),
             options: old.options.clone(),
-            vnis: Arc::new(HashMap::new()),
-            ..Snapshot::default()
+            ..Snapshot::new(Arc::clone(self.bridge.table()))
         };
         // The built-in nexthop is part of every snapshot.
         NexthopStore::new(&mut empty);

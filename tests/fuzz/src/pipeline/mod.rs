@@ -94,7 +94,6 @@ impl Node {
         let forwarder = Forwarder::new(Shared {
             worker: WorkerId(0),
             tables: tables.reader(),
-            bridge: tables.bridge_table().clone(),
             flows: tables.flow_table().clone(),
             grace: tables.grace().clone(),
             stats: tables.worker_stats()[0].clone(),
