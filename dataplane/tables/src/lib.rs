@@ -14,6 +14,7 @@ mod deferred;
 pub mod dense;
 pub mod epochs;
 pub mod fib;
+pub mod fat_flow;
 pub mod flow;
 pub mod geometry;
 pub mod grace;

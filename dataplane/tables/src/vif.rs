@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use vr_types::{Mac, MirrorId, NexthopId, VifId, VrfId};
 
+use crate::fat_flow::FatRules;
 use crate::flow::Source;
 
 /// Type of an interface; the numbers are those of messages.
@@ -250,6 +251,8 @@ pub struct VifDetails {
     pub fat_flow: FatFlow,
     /// Loopback address, host order as the agent sends it.
     pub loopback_ip: u32,
+    /// The same for the pipeline; `None` without rules.
+    pub fat_rules: Option<Arc<FatRules>>,
     /// Hardware queues as given.
     pub hw_queues: Vec<i16>,
     /// Role of the guest's vhost-user socket as given.

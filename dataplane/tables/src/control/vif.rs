@@ -4,6 +4,7 @@ use std::sync::Arc;
 use vr_types::{Mac, MirrorId, NexthopId, VifId, VrfId};
 
 use super::{CommandError, Datapath, GivenMac, Tables};
+use crate::fat_flow::FatRules;
 use crate::stats::Cores;
 use crate::vif::{FatFlow, ServiceVlan, Vif, VifDetails, VifFlags, VifKind};
 
@@ -189,7 +190,8 @@ impl Tables {
         if kind == VifKind::VirtualVlan {
             self.check_sub_interface(spec.parent, spec.vlan, &source_macs)?;
         }
-        let mut vif = Self::new_vif(spec, kind, fat_flow, source_macs);
+        let mut vif = Self::new_vif(spec, kind, source_macs);
+        self.set_fat_flow(Arc::make_mut(&mut vif.details), fat_flow);
         if self.mock && matches!(kind, VifKind::Host | VifKind::Agent | VifKind::Physical) {
             vif.flags |= VifFlags::MOCK_DEVICE;
         }
@@ -208,7 +210,7 @@ impl Tables {
         Ok(())
     }
 
-    fn new_vif(spec: &VifSpec, kind: VifKind, fat_flow: FatFlow, source_macs: Vec<Mac>) -> Vif {
+    fn new_vif(spec: &VifSpec, kind: VifKind, source_macs: Vec<Mac>) -> Vif {
         let is_sub = kind == VifKind::VirtualVlan;
         let flags = spec.stored_flags();
         let details = VifDetails {
@@ -222,7 +224,8 @@ impl Tables {
             pbb_mac: spec.pbb_mac.non_zero().unwrap_or(Mac::ZERO),
             mirror_in: metadata(&spec.mirror_in),
             mirror_out: metadata(&spec.mirror_out),
-            fat_flow,
+            fat_flow: FatFlow::default(),
+            fat_rules: None,
             loopback_ip: spec.loopback_ip,
             hw_queues: spec.hw_queues.clone(),
             vhostuser_mode: spec.vhostuser_mode,
@@ -281,7 +284,7 @@ impl Tables {
         }
         details.mirror_in = metadata(&spec.mirror_in);
         details.mirror_out = metadata(&spec.mirror_out);
-        details.fat_flow = fat_flow;
+        self.set_fat_flow(details, fat_flow);
         let (id, kind) = (vif.id, vif.kind);
         if kind == VifKind::VirtualVlan && details.source_macs != source_macs {
             details.source_macs = source_macs;
@@ -299,6 +302,11 @@ impl Tables {
     }
 
     /// Removes an interface, by its name if one is given (its own, or `vif0/` and its number), and closes its
+    fn set_fat_flow(&self, details: &mut VifDetails, fat_flow: FatFlow) {
+        details.fat_rules = FatRules::new(&fat_flow, self.work.options.release);
+        details.fat_flow = fat_flow;
+    }
+
     /// port. The removal is published.
     ///
     /// # Errors
