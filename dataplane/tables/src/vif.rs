@@ -249,10 +249,10 @@ pub struct VifDetails {
     pub mirror_out: Vec<u8>,
     /// Flow aggregation.
     pub fat_flow: FatFlow,
-    /// Loopback address, host order as the agent sends it.
-    pub loopback_ip: u32,
     /// The same for the pipeline; `None` without rules.
     pub fat_rules: Option<Arc<FatRules>>,
+    /// Loopback address, host order as the agent sends it.
+    pub loopback_ip: u32,
     /// Hardware queues as given.
     pub hw_queues: Vec<i16>,
     /// Role of the guest's vhost-user socket as given.

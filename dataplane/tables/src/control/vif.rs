@@ -301,12 +301,12 @@ impl Tables {
         Ok(())
     }
 
-    /// Removes an interface, by its name if one is given (its own, or `vif0/` and its number), and closes its
     fn set_fat_flow(&self, details: &mut VifDetails, fat_flow: FatFlow) {
         details.fat_rules = FatRules::new(&fat_flow, self.work.options.release);
         details.fat_flow = fat_flow;
     }
 
+    /// Removes an interface, by its name if one is given (its own, or `vif0/` and its number), and closes its
     /// port. The removal is published.
     ///
     /// # Errors
