@@ -26,6 +26,8 @@ pub struct TapConfig {
     pub queues: u16,
     /// Whether the device stays when its ports are closed.
     pub persistent: bool,
+    /// Whether the kernel gives it no IPv6 address of its own, and so does not speak first.
+    pub silent: bool,
     /// Its address; without one, it keeps what it has.
     pub mac: Option<Mac>,
     /// Its MTU in bytes; without one, it keeps what it has.
@@ -36,7 +38,7 @@ impl TapConfig {
     /// A device with one queue that goes with its port.
     #[must_use]
     pub fn new(name: &str) -> Self {
-        Self { name: name.to_owned(), queues: 1, persistent: false, mac: None, mtu: None }
+        Self { name: name.to_owned(), queues: 1, persistent: false, silent: false, mac: None, mtu: None }
     }
 }
 
@@ -68,6 +70,9 @@ impl TapPort {
                     .map_err(|source| PortError::device(&config.name, "setting offloads of", source))
             })
             .collect::<Result<Vec<_>, _>>()?;
+        if config.silent {
+            netdev::set_ipv6_autoconfiguration(&config.name, false)?;
+        }
         if let Some(mac) = config.mac {
             netdev::set_mac(&config.name, mac)?;
         }

@@ -20,6 +20,7 @@ mod host;
 mod ip;
 mod local;
 mod mirror;
+mod monitor;
 mod mss;
 mod nat;
 mod neighbour;
@@ -81,6 +82,7 @@ impl Full<'_> {
             return;
         };
         let mut pkt = Pkt::new(packet, from, vif.vrf);
+        self.monitor(&pkt, vif);
         let end = match vif.kind {
             VifKind::Physical => self.from_fabric(&mut pkt, vif),
             VifKind::Host | VifKind::XenLinkLocal | VifKind::Gateway => self.from_host(&mut pkt, vif),
@@ -96,7 +98,7 @@ impl Full<'_> {
         match end {
             Stop::Drop(reason) => self.drop(pkt, reason),
             Stop::Trap(trap) => self.trap(pkt, &trap),
-            Stop::Send(vif) => self.out.push(vif, pkt.into_packet()),
+            Stop::Send(vif) => self.emit(vif, pkt),
             Stop::Replaced => self.pool.free(pkt.frame),
             Stop::Hold(flow, resume) => self.hold(pkt, flow, resume),
             Stop::AwaitFirstFragment(datagram, resume) => self.await_first_fragment(pkt, datagram, resume),

@@ -45,6 +45,6 @@ impl Full<'_> {
             *place = *byte;
         }
         self.stats.sent(agent.id, pkt.frame.len());
-        self.out.push(agent.id, pkt.into_packet());
+        self.emit(agent.id, pkt);
     }
 }

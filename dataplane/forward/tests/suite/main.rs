@@ -8,6 +8,7 @@ mod fragments;
 mod host;
 mod lab;
 mod lanes;
+mod monitoring;
 mod oversize;
 mod packets;
 mod plain;

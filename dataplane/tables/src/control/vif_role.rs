@@ -72,7 +72,7 @@ impl Tables {
             }
             VifKind::Monitoring => {
                 let os_index = self.work.vif(id).map_or(u32::MAX, |vif| vif.details.os_index);
-                self.mark_monitored(os_index, true);
+                self.set_monitor(os_index, Some(id));
             }
             _ => {}
         }
@@ -99,7 +99,12 @@ impl Tables {
                 roles.fabric = fabric;
             }
             VifKind::VirtualVlan => self.leave_parent(vif),
-            VifKind::Monitoring => self.mark_monitored(vif.details.os_index, false),
+            VifKind::Monitoring => {
+                let monitored = self.monitored(vif.details.os_index).and_then(|id| self.work.vif(id));
+                if monitored.is_some_and(|monitored| monitored.details.monitor == Some(vif.id)) {
+                    self.set_monitor(vif.details.os_index, None);
+                }
+            }
             _ => {}
         }
         // The original leaves the flags alone when the agent's interface goes, and in test mode its
@@ -138,9 +143,12 @@ impl Tables {
         }
     }
 
-    fn mark_monitored(&mut self, os_index: u32, on: bool) {
-        if let Some(monitored) = self.monitored(os_index) {
-            self.set_flags(monitored, VifFlags::MONITORED, on);
+    /// The interface of this device number is copied to `monitor` from now on, which takes the place of another one.
+    fn set_monitor(&mut self, os_index: u32, monitor: Option<VifId>) {
+        let monitored = self.monitored(os_index);
+        if let Some(vif) = monitored.and_then(|id| self.work.vifs.get_mut(id.index())) {
+            vif.flags.set(VifFlags::MONITORED, monitor.is_some());
+            Arc::make_mut(&mut vif.details).monitor = monitor;
         }
     }
 

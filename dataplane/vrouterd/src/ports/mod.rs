@@ -8,6 +8,7 @@ mod fabrics;
 mod guest;
 mod host;
 mod mock;
+mod monitor;
 mod pods;
 mod vhost_user;
 
@@ -116,8 +117,9 @@ impl Factory {
 impl PortFactory for Factory {
     fn open(&mut self, vif: &Vif) -> Result<Opened, AttachError> {
         let opened = match vif.kind {
-            VifKind::Stats | VifKind::Vlan | VifKind::Monitoring => return Err(AttachError::Unsupported),
+            VifKind::Stats | VifKind::Vlan => return Err(AttachError::Unsupported),
             VifKind::VirtualVlan => Ok(Opened::default()),
+            VifKind::Monitoring => monitor::open(vif),
             _ if self.mock => self.open_mock(vif),
             VifKind::Physical => self.open_fabric(vif),
             VifKind::Host => self.open_vhost0(vif),

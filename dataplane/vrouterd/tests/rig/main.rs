@@ -11,6 +11,7 @@
 mod daemon;
 mod fresh;
 mod life;
+mod monitoring;
 mod node;
 mod recordings;
 
