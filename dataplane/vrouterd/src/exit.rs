@@ -1,5 +1,6 @@
 //! Why the daemon ends, and the exit status that tells it.
 
+use std::panic;
 use std::process::ExitCode;
 
 use steer_loader::SteerError;
@@ -17,6 +18,24 @@ use crate::preflight::Missing;
 /// What `--help` says about exit statuses.
 pub(crate) const HELP: &str = "Exit status: 0 ended as asked, 1 failed while running, 2 wrong arguments or configuration, \
                                3 this machine lacks something, 4 another daemon is there.";
+
+/// The exit status of a daemon that cannot go on, as [`HELP`] says.
+const FAILED: u8 = 1;
+
+/// From now on the failure of any thread ends the daemon, with a sentence in the log. Nobody would receive for the ports
+/// of a worker that is gone, and the control thread would wait for it.
+pub(crate) fn end_with_any_thread() {
+    let print = panic::take_hook();
+    panic::set_hook(Box::new(move |what| {
+        print(what);
+        let thread = std::thread::current();
+        let name = thread.name().unwrap_or("a thread");
+        tracing::error!(
+            "`{name}` has failed, and the daemon ends: {what}; this is a defect, please report it"
+        );
+        std::process::exit(i32::from(FAILED));
+    }));
+}
 
 /// Why the daemon ends. Each is one sentence that says what to do.
 #[derive(Debug, thiserror::Error)]
@@ -74,7 +93,39 @@ impl Failure {
             | Self::Server(
                 ServerError::Directory { .. } | ServerError::Listen { .. } | ServerError::ListenTcp { .. },
             ) => 3,
-            Self::Other(_) => 1,
+            Self::Other(_) => FAILED,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{FAILED, end_with_any_thread};
+    use std::process::Command;
+    use std::time::Duration;
+
+    /// Says to this test that it is the process that fails.
+    const VICTIM: &str = "VRX_TEST_FAILING_THREAD";
+
+    #[test]
+    fn a_failing_thread_ends_the_process() {
+        if std::env::var_os(VICTIM).is_some() {
+            tracing_subscriber::fmt().with_ansi(false).with_writer(std::io::stderr).init();
+            end_with_any_thread();
+            let worker = std::thread::Builder::new().name("worker7".to_owned());
+            let worker = worker.spawn(|| panic!("for this test")).unwrap();
+            // As the control thread would wait for its answer.
+            while !worker.is_finished() {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            return;
+        }
+        let mut again = Command::new(std::env::current_exe().unwrap());
+        let name = "exit::tests::a_failing_thread_ends_the_process";
+        let output = again.args([name, "--exact", "--nocapture"]).env(VICTIM, "1").output().unwrap();
+        assert_eq!(output.status.code(), Some(i32::from(FAILED)));
+        let messages = String::from_utf8_lossy(&output.stderr);
+        assert!(messages.contains("`worker7` has failed, and the daemon ends: "), "{messages}");
+        assert!(messages.contains("for this test"), "{messages}");
     }
 }

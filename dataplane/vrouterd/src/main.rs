@@ -70,6 +70,7 @@ fn run(arguments: &Arguments) -> Result<(), Failure> {
         return Ok(());
     }
     log(&config.log)?;
+    exit::end_with_any_thread();
     daemon::run(&config, arguments.record.as_deref())
 }
 
@@ -82,6 +83,7 @@ fn run_as_original() -> Result<(), Failure> {
         // Before any thread is started: they would stay behind.
         nix::unistd::daemon(false, false).context("leaving the foreground")?;
     }
+    exit::end_with_any_thread();
     for warning in warnings {
         tracing::warn!("{warning}");
     }
