@@ -12,6 +12,30 @@ use nix::unistd::Pid;
 
 use crate::netns::Namespace;
 
+/// What may differ between daemons.
+#[derive(Clone, Copy, Debug)]
+pub struct Settings {
+    /// `host` in the configuration.
+    pub host: &'static str,
+    /// Number of workers.
+    pub workers: usize,
+    /// Further sections.
+    pub more: &'static str,
+}
+
+impl Settings {
+    /// One worker, and the defaults for everything else.
+    pub const DEFAULT: Self = Self { host: "nic", workers: 1, more: "" };
+
+    /// Small tables and few buffers, which start quickly.
+    pub const SMALL: Self = Self {
+        more: "[tables]\nnexthops = 1024\nlabels = 1024\nvrfs = 16\ninterfaces = 64\nflows = 65536\n\
+               flow_overflow = 1024\nbridge = 1024\nbridge_overflow = 256\n\
+               [buffers]\npackets = 4096\nsuper_frames = 128\n",
+        ..Self::DEFAULT
+    };
+}
+
 /// Where one daemon has its files.
 #[derive(Clone, Debug)]
 pub struct Place {
@@ -34,13 +58,16 @@ impl Place {
         self.directory.join("vrouterd.log")
     }
 
-    /// Writes the configuration of a daemon with one worker on a fabric device.
-    pub fn configure(&self, instance: &str, device: &str) -> Result<()> {
+    /// Writes the configuration of a daemon on a fabric device.
+    pub fn configure(&self, instance: &str, device: &str, settings: &Settings) -> Result<()> {
         std::fs::create_dir_all(self.sockets())?;
         let text = format!(
-            "socket_dir = \"{}\"\ninstance = \"{instance}\"\n\n[fabric]\ndevice = \"{device}\"\nhost = \"nic\"\n\n\
-             [workers]\ncount = 1\n\n[log]\nlevel = \"info\"\n",
-            self.sockets().display()
+            "socket_dir = \"{}\"\ninstance = \"{instance}\"\n\n[fabric]\ndevice = \"{device}\"\nhost = \"{}\"\n\n\
+             [workers]\ncount = {}\n\n[log]\nlevel = \"info\"\n\n{}",
+            self.sockets().display(),
+            settings.host,
+            settings.workers,
+            settings.more
         );
         std::fs::write(self.directory.join("vrouterd.toml"), text).context("writing the configuration")
     }

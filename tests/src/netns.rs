@@ -91,6 +91,11 @@ impl Namespace {
         self.ip(&pair).map(drop)
     }
 
+    /// Gives a device an address.
+    pub fn address(&self, device: &str, address: std::net::Ipv4Addr, length: u32) -> Result<()> {
+        self.ip(&["address", "add", &format!("{address}/{length}"), "dev", device]).map(drop)
+    }
+
     /// Brings a device up with an MTU and, if given, a MAC address.
     pub fn up(&self, device: &str, mtu: u32, mac: Option<[u8; 6]>) -> Result<()> {
         if let Some(mac) = mac {

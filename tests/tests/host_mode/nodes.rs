@@ -5,25 +5,20 @@ use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use agent_sim::topology::{AGENT_VIF, FABRIC_VIF, Network, Node, Pod, Topology};
+use agent_sim::topology::{AGENT_VIF, FABRIC_VIF, Topology};
 use agent_sim::{Agent, Message};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tempfile::TempDir;
 use vr_io::netdev::{Feature, set_feature};
 use vr_observe::Steering;
+use vr_tests::daemon::Settings;
 use vr_tests::netns::Namespace;
+pub(crate) use vr_tests::nodes::wait_until;
+use vr_tests::nodes::{PATIENCE, daemon_program, two_nodes};
 use vr_tests::ping::{Outcome, Plan, ping};
-
-/// How long anything may take on a slow day.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
-
-/// Small tables and few buffers start quickly.
-const SIZES: &str = "[tables]\nnexthops = 1024\nlabels = 1024\nvrfs = 16\ninterfaces = 64\nflows = 65536\n\
-                     flow_overflow = 1024\nbridge = 1024\nbridge_overflow = 256\n\
-                     [buffers]\npackets = 4096\nsuper_frames = 128\n";
 
 pub(crate) struct Nodes {
     pub(crate) topology: Arc<Topology>,
@@ -40,31 +35,6 @@ pub(crate) struct Host {
     keeper: Child,
     daemon: Option<Child>,
     directory: PathBuf,
-}
-
-fn topology() -> Topology {
-    let node = |number: u8| Node {
-        name: format!("node{number}"),
-        device: "eth0".to_owned(),
-        address: Ipv4Addr::new(172, 30, 0, number),
-        mac: [2, 0, 0, 0, 1, number],
-        pods: vec![Pod {
-            name: format!("pod{number}"),
-            port: "pod".to_owned(),
-            network: 0,
-            address: Ipv4Addr::new(10, 1, 0, 10 + number),
-            mac: [2, 0, 0, 1, 0, number],
-        }],
-        gateway: None,
-    };
-    let network = Network {
-        name: "net".to_owned(),
-        vni: 5001,
-        subnet: Ipv4Addr::new(10, 1, 0, 0),
-        length: 24,
-        router: Ipv4Addr::new(10, 1, 0, 1),
-    };
-    Topology { networks: vec![network], nodes: vec![node(1), node(2)], ..Topology::default() }
 }
 
 /// What the fabric devices can do.
@@ -101,7 +71,7 @@ impl Driver {
 impl Nodes {
     /// Both daemons run, no agent has come yet, and both hosts have their addresses.
     pub(crate) fn new(title: &str, driver: Driver) -> Self {
-        let topology = Arc::new(topology());
+        let topology = Arc::new(two_nodes());
         let create =
             |name: &str| Namespace::create(&format!("vrx-h-{title}-{}-{name}", std::process::id())).unwrap();
         let segment = create("net");
@@ -114,22 +84,22 @@ impl Nodes {
             let (own, pod) = (create(&node.name), create(&node.pods[0].name));
             driver.connect(&own, &segment, &node.name);
             own.up("eth0", 1500, Some(node.mac)).unwrap();
-            own.veth("pod", &pod, "eth0").unwrap();
-            own.up("pod", 1450, None).unwrap();
+            own.veth(&node.pods[0].port, &pod, "eth0").unwrap();
+            own.up(&node.pods[0].port, 1450, None).unwrap();
             pod.up("eth0", 1450, Some(node.pods[0].mac)).unwrap();
-            address(&pod, "eth0", node.pods[0].address);
+            pod.address("eth0", node.pods[0].address, 24).unwrap();
             pods.push(pod);
             Host::new(own, directory.path().join(&node.name))
         };
         let hosts = [host(0), host(1)];
         let mut nodes = Self { topology, hosts, pods, segment, _directory: directory };
-        address(&nodes.hosts[1].namespace, "eth0", nodes.topology.nodes[1].address);
+        nodes.hosts[1].namespace.address("eth0", nodes.topology.nodes[1].address, 24).unwrap();
         for (host, mode) in nodes.hosts.iter_mut().zip(["vhost0", "nic"]) {
             host.configure(&format!("{title}-{mode}"), mode);
             host.start();
         }
         // The daemon has made the device.
-        address(&nodes.hosts[0].namespace, "vhost0", nodes.topology.nodes[0].address);
+        nodes.hosts[0].namespace.address("vhost0", nodes.topology.nodes[0].address, 24).unwrap();
         nodes
     }
 
@@ -222,8 +192,9 @@ impl Host {
         let sockets = self.sockets();
         fs::create_dir_all(&sockets).unwrap();
         let text = format!(
-            "socket_dir = \"{}\"\ninstance = \"{instance}\"\n[fabric]\ndevice = \"eth0\"\nhost = \"{mode}\"\n{SIZES}",
-            sockets.display()
+            "socket_dir = \"{}\"\ninstance = \"{instance}\"\n[fabric]\ndevice = \"eth0\"\nhost = \"{mode}\"\n{}",
+            sockets.display(),
+            Settings::SMALL.more
         );
         fs::write(self.directory.join("vrouterd.toml"), text).unwrap();
     }
@@ -242,7 +213,7 @@ impl Host {
         let log = fs::File::options().create(true).append(true).open(self.log()).unwrap();
         let mut command = Command::new("nsenter");
         command.arg(format!("--net={}", of_keeper("net"))).arg(format!("--mount={}", of_keeper("mnt")));
-        command.arg(daemon_program()).arg("--config").arg(self.directory.join("vrouterd.toml"));
+        command.arg(daemon_program().unwrap()).arg("--config").arg(self.directory.join("vrouterd.toml"));
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
         let daemon = self.daemon.insert(command.spawn().unwrap());
         let socket = self.directory.join("sockets/dpdk_netlink");
@@ -286,24 +257,4 @@ impl Host {
             let _ended = child.kill().and_then(|()| child.wait());
         }
     }
-}
-
-pub(crate) fn wait_until(what: &str, mut happened: impl FnMut() -> bool) {
-    let start = Instant::now();
-    while !happened() {
-        assert!(start.elapsed() < PATIENCE, "{what} did not come");
-        std::thread::sleep(Duration::from_millis(10));
-    }
-}
-
-/// `vrouterd` is built two folders above the test programs.
-fn daemon_program() -> PathBuf {
-    let own = std::env::current_exe().unwrap();
-    let program = own.parent().and_then(|deps| deps.parent()).unwrap().join("vrouterd");
-    assert!(program.is_file(), "{} is missing; build it with `cargo build -p vrouterd`", program.display());
-    program
-}
-
-fn address(namespace: &Namespace, device: &str, address: Ipv4Addr) {
-    namespace.ip(&["address", "add", &format!("{address}/24"), "dev", device]).unwrap();
 }

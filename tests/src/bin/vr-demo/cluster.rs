@@ -1,6 +1,5 @@
 //! Builds the cluster: namespaces, daemons and agents.
 
-use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -8,7 +7,7 @@ use std::time::{Duration, Instant};
 use agent_sim::topology::{Pod, Reach, Topology, Tunnel};
 use agent_sim::{Agent, program};
 use anyhow::{Context, Result, ensure};
-use vr_tests::daemon::{Daemon, Place};
+use vr_tests::daemon::{Daemon, Place, Settings};
 use vr_tests::netns::Namespace;
 
 use crate::layout::{
@@ -45,7 +44,7 @@ impl Cluster {
                 namespace: namespace(&entry.name),
                 directory: Path::new(DIRECTORY).join(&entry.name),
             };
-            place.configure(&format!("demo-{}", entry.name), &entry.device)?;
+            place.configure(&format!("demo-{}", entry.name), &entry.device, &Settings::DEFAULT)?;
             cluster.places.push(place);
             let (daemon, agent) = cluster.bring_up(node)?;
             cluster.daemons.push(daemon);
@@ -158,10 +157,6 @@ fn create(name: &str) -> Result<Namespace> {
     Namespace::create(&format!("{PREFIX}{name}"))
 }
 
-fn address(namespace: &Namespace, device: &str, address: Ipv4Addr) -> Result<()> {
-    namespace.ip(&["address", "add", &format!("{address}/24"), "dev", device]).map(drop)
-}
-
 fn underlay(topology: &Topology) -> Result<()> {
     let segment = create("net")?;
     segment.ip(&["link", "add", "segment", "type", "bridge"])?;
@@ -172,7 +167,7 @@ fn underlay(topology: &Topology) -> Result<()> {
         segment.ip(&["link", "set", &node.name, "master", "segment"])?;
         segment.up(&node.name, UNDERLAY_MTU, None)?;
         own.up(&node.device, UNDERLAY_MTU, Some(node.mac))?;
-        address(&own, &node.device, node.address)?;
+        own.address(&node.device, node.address, 24)?;
     }
     Ok(())
 }
@@ -185,7 +180,7 @@ fn pods(topology: &Topology) -> Result<()> {
             own.veth("eth0", &host, &pod.port)?;
             host.up(&pod.port, POD_MTU, None)?;
             own.up("eth0", POD_MTU, Some(pod.mac))?;
-            address(&own, "eth0", pod.address)?;
+            own.address("eth0", pod.address, 24)?;
             let router = topology.networks[pod.network].router.to_string();
             own.ip(&["route", "add", "default", "via", &router])?;
         }
@@ -198,8 +193,8 @@ fn outside() -> Result<()> {
     gw.veth(OUTSIDE_DEVICE, &outside, "eth0")?;
     gw.up(OUTSIDE_DEVICE, UNDERLAY_MTU, None)?;
     outside.up("eth0", UNDERLAY_MTU, None)?;
-    address(&gw, OUTSIDE_DEVICE, OUTSIDE_ROUTER)?;
-    address(&outside, "eth0", OUTSIDE_HOST)?;
+    gw.address(OUTSIDE_DEVICE, OUTSIDE_ROUTER, 24)?;
+    outside.address("eth0", OUTSIDE_HOST, 24)?;
     outside.ip(&["route", "add", "default", "via", &OUTSIDE_ROUTER.to_string()])?;
     Ok(())
 }

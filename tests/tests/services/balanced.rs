@@ -1,0 +1,178 @@
+//! A service as Kubernetes has it (forwarding.md 11.10): three backends on two nodes, clients on one of these and on a
+//! third node.
+
+use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use agent_sim::service::Service;
+use agent_sim::topology::{PodId, Topology};
+use vr_tests::daemon::Settings;
+use vr_tests::echo::{Greeting, Server, Session, ask};
+use vr_tests::nodes::{Nodes, network, node, pod};
+
+const VIP: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::new(10, 96, 0, 10)), 80);
+const TARGET_PORT: u16 = 8080;
+/// With three backends chosen at random, one of them gets none of so many with a probability of 3 * (2/3)^60 < 1e-10.
+const CONNECTIONS: usize = 60;
+/// Established while backends come and go.
+const SESSIONS: usize = 12;
+/// Time in which sessions exchange blocks, before and after a change.
+const WHILE: Duration = Duration::from_millis(300);
+
+/// All backends are elsewhere: the vrouter chooses.
+const FAR_CLIENT: PodId = PodId { node: 0, pod: 0 };
+/// Two backends are on its node: the agent chooses.
+const NEAR_CLIENT: PodId = PodId { node: 1, pod: 0 };
+const BACKENDS: [PodId; 4] = [
+    PodId { node: 1, pod: 1 },
+    PodId { node: 1, pod: 2 },
+    PodId { node: 2, pod: 0 },
+    PodId { node: 2, pod: 1 },
+];
+
+fn topology() -> Topology {
+    Topology {
+        networks: vec![network(0), network(1)],
+        nodes: vec![
+            node(1, vec![pod("far", 0, 1)]),
+            node(2, vec![pod("near", 0, 2), pod("backend0", 1, 1), pod("backend1", 1, 2)]),
+            node(3, vec![pod("backend2", 1, 3), pod("backend3", 1, 4)]),
+        ],
+        services: vec![Service {
+            address: Ipv4Addr::new(10, 96, 0, 10),
+            clients: 0,
+            port: VIP.port(),
+            target_port: TARGET_PORT,
+            backends: BACKENDS[..3].iter().copied().map(Some).collect(),
+        }],
+        ..Topology::default()
+    }
+}
+
+struct Cluster {
+    nodes: Nodes,
+    _servers: Vec<Server>,
+}
+
+impl Cluster {
+    fn new(title: &str) -> Self {
+        let workers = |node| Settings { workers: 1 + node % 2, ..Settings::SMALL };
+        let nodes = Nodes::start(title, topology(), workers).unwrap();
+        let server = |id: &PodId| {
+            let pod = nodes.topology.pod(*id);
+            Server::start(nodes.pod(*id), &pod.name, (pod.address, TARGET_PORT).into()).unwrap()
+        };
+        let servers = BACKENDS.iter().map(server).collect();
+        Self { nodes, _servers: servers }
+    }
+
+    /// Puts pods behind the service, on all nodes.
+    fn set_backends(&mut self, backends: &[Option<PodId>]) {
+        let mut topology = Topology::clone(&self.nodes.topology);
+        topology.services[0].backends = backends.to_vec();
+        let topology = Arc::new(topology);
+        self.nodes.agents.iter_mut().for_each(|agent| agent.change_services(&topology).unwrap());
+        self.nodes.topology = topology;
+    }
+
+    fn connect(&self, client: PodId) -> Session {
+        Session::open(self.nodes.pod(client), VIP).unwrap()
+    }
+
+    /// How many of some new connections and datagrams each backend gets; every one sees the client itself.
+    fn spread(&self, client: PodId) -> BTreeMap<String, [usize; 2]> {
+        let mut counts = BTreeMap::<String, [usize; 2]>::new();
+        let address = self.nodes.topology.pod(client).address;
+        let mut count = |greeting: &Greeting, kind: usize| {
+            assert_eq!(greeting.seen, SocketAddr::from((address, greeting.own.port())), "{greeting:?}");
+            counts.entry(greeting.server.clone()).or_default()[kind] += 1;
+        };
+        for _ in 0..CONNECTIONS {
+            let mut session = self.connect(client);
+            session.exchange(&[7; 3000]).unwrap();
+            count(&session.greeting, 0);
+            count(&ask(self.nodes.pod(client), VIP).unwrap(), 1);
+        }
+        println!("{}: sessions and datagrams {counts:?}", self.nodes.topology.pod(client).name);
+        counts
+    }
+}
+
+/// Names of backends that got something of each kind.
+fn chosen(counts: &BTreeMap<String, [usize; 2]>) -> Vec<&str> {
+    let of_both = counts.iter().filter(|(_, count)| count[0] > 0 && count[1] > 0);
+    of_both.map(|(name, _)| name.as_str()).collect()
+}
+
+#[test]
+fn each_backend_is_chosen_and_sees_the_client() {
+    let mut cluster = Cluster::new("svc");
+    for client in [FAR_CLIENT, NEAR_CLIENT] {
+        let counts = cluster.spread(client);
+        assert_eq!(chosen(&counts), ["backend0", "backend1", "backend2"]);
+    }
+    // Whom the vrouter chooses, the agent leaves open; it is the first packet's flow that keeps it.
+    cluster.nodes.check().unwrap();
+    let refused = TcpRefused::to(&cluster, SocketAddr::new(VIP.ip(), VIP.port() + 1));
+    assert!(refused.0, "a port that the service does not have");
+}
+
+/// Whether a connection is not made within a moment.
+struct TcpRefused(bool);
+
+impl TcpRefused {
+    fn to(cluster: &Cluster, address: SocketAddr) -> Self {
+        let connect = || std::net::TcpStream::connect_timeout(&address, WHILE);
+        Self(cluster.nodes.pod(FAR_CLIENT).run(connect).unwrap().is_err())
+    }
+}
+
+#[test]
+fn sessions_stick_to_their_backend_while_others_come_and_go() {
+    let mut cluster = Cluster::new("stick");
+    let clients = [FAR_CLIENT, NEAR_CLIENT];
+    let mut sessions: Vec<Session> =
+        clients.iter().flat_map(|client| (0..SESSIONS).map(|_| cluster.connect(*client))).collect();
+    let leaves = BACKENDS[0];
+    let leaving = &cluster.nodes.topology.pod(leaves).name;
+    // Nobody promises anything to the sessions of the one that leaves.
+    sessions.retain(|session| session.greeting.server != *leaving);
+    assert!(sessions.len() >= SESSIONS / 2, "{} sessions", sessions.len());
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let stop = &stop;
+        let running: Vec<_> = sessions
+            .iter_mut()
+            .map(|session| {
+                scope.spawn(move || {
+                    let name = session.greeting.server.clone();
+                    session.exchange_until(stop).map_err(|error| format!("{name}: {error:#}"))
+                })
+            })
+            .collect();
+        let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            std::thread::sleep(WHILE);
+            cluster.set_backends(&BACKENDS.map(Some));
+            for client in clients {
+                let counts = cluster.spread(client);
+                assert_eq!(chosen(&counts), ["backend0", "backend1", "backend2", "backend3"]);
+            }
+            let mut left = BACKENDS.map(Some);
+            left[0] = None;
+            cluster.set_backends(&left);
+            for client in clients {
+                let counts = cluster.spread(client);
+                assert_eq!(chosen(&counts), ["backend1", "backend2", "backend3"]);
+            }
+            std::thread::sleep(WHILE);
+        }));
+        stop.store(true, Ordering::Relaxed);
+        let rounds: Vec<usize> = running.into_iter().map(|thread| thread.join().unwrap().unwrap()).collect();
+        println!("{} sessions went on, {} blocks", rounds.len(), rounds.iter().sum::<usize>());
+        outcome.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+    });
+    cluster.nodes.check().unwrap();
+}
