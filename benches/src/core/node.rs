@@ -141,7 +141,7 @@ impl Node {
         Arc::make_mut(&mut tables.vnis).insert(Vni(LABEL_IN), TRANSLATE);
         Self::routes(row, &mut tables);
         let (flows, indexes) = Self::flows(row)?;
-        let stats = Arc::new(WorkerStats::new(64, 64)?);
+        let stats = Arc::new(WorkerStats::new(64, 64, 0)?);
         let publisher = Publisher::new(tables);
         let forwarder = Forwarder::new(Shared {
             worker,

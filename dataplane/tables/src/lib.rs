@@ -12,6 +12,7 @@ pub mod bridge_folding;
 pub mod control;
 mod deferred;
 pub mod dense;
+pub mod drop_log;
 pub mod epochs;
 pub mod fat_flow;
 pub mod fib;

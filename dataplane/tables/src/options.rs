@@ -2,6 +2,8 @@
 
 use vr_types::Release;
 
+use crate::drop_log::DropLogging;
+
 /// Settings that the agent and the `vrouter` utility read and change. What this forwarder has no use for is
 /// remembered all the same, so that a GET shows what was set.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,6 +48,8 @@ pub struct Options {
     pub priority_tagging: u32,
     /// Log packets.
     pub packet_dump: i32,
+    /// Which drops are logged; whether any are, is a size of the tables.
+    pub drop_log: DropLogging,
     /// Close flows on any RST.
     pub close_flow_on_rst: bool,
     /// Log level, 1 to 8.
@@ -77,6 +81,7 @@ impl Default for Options {
             burst_step: 0,
             priority_tagging: 0,
             packet_dump: 0,
+            drop_log: DropLogging::default(),
             close_flow_on_rst: false,
             log_level: 7,
             log_types: original_log_types(),

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use hashbrown::HashMap;
 use vr_types::{DropReason, VifId, VrfId};
 
+use crate::drop_log::DropLog;
 use crate::mapped::{MapError, Mapped};
 
 /// A packet counter per kind of nexthop that a VRF's packets ended at (forwarding.md 10.3).
@@ -106,8 +107,10 @@ pub struct VifTotals {
     pub out_errors: u64,
 }
 
-/// Counters of one worker. Only that worker adds to them.
+/// Counters of one worker, and its log of dropped packets. Only that worker adds to them.
 pub struct WorkerStats {
+    /// The packets that it dropped lately.
+    pub drop_log: DropLog,
     vifs: Mapped<AtomicU64>,
     vrfs: Mapped<AtomicU64>,
     vif_limit: usize,
@@ -121,12 +124,14 @@ fn add(cell: &AtomicU64, count: u64) {
 }
 
 impl WorkerStats {
-    /// Counters for tables of these sizes. One more of each stands for numbers outside.
+    /// Counters for tables of these sizes. One more of each stands for numbers outside. Of dropped packets so many
+    /// are logged.
     ///
     /// # Errors
     /// [`MapError`] when memory is not to be had.
-    pub fn new(vifs: usize, vrfs: usize) -> Result<Self, MapError> {
+    pub fn new(vifs: usize, vrfs: usize, drop_log: usize) -> Result<Self, MapError> {
         Ok(Self {
+            drop_log: DropLog::new(drop_log)?,
             vifs: Mapped::private((vifs + 1) * VIF_STRIDE)?,
             vrfs: Mapped::private((vrfs + 1) * VrfCounter::COUNT)?,
             vif_limit: vifs,
@@ -366,7 +371,7 @@ mod tests {
 
     #[test]
     fn clearing_one_kind_of_counter_leaves_the_others() {
-        let workers: Vec<_> = (0..2).map(|_| Arc::new(WorkerStats::new(8, 4).unwrap())).collect();
+        let workers: Vec<_> = (0..2).map(|_| Arc::new(WorkerStats::new(8, 4, 0).unwrap())).collect();
         let mut stats = Stats::new(workers.clone());
         for worker in &workers {
             worker.received(VifId(3), 60);

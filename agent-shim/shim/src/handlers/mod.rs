@@ -1,19 +1,20 @@
 //! What each message does.
 
 mod bridge;
+mod drop_log;
 mod drop_stats;
 mod flow;
 mod flow_r220;
 pub(crate) mod info;
 mod info_text;
 mod label;
+mod mem_stats;
 mod mirror;
 mod nexthop;
 mod qos;
 mod route;
 mod router;
 mod shared_tables;
-mod unused;
 mod vif;
 mod vif_object;
 mod vrf;
@@ -62,8 +63,8 @@ pub(crate) fn handle(message: &Message, context: &mut Context<'_>, replies: &mut
         Message::QosMapReq(request) => qos::handle_map(request, context, replies),
         Message::FcMapReq(request) => qos::handle_class(request, context, replies),
         Message::InfoReq(request) => info::handle(request, context, replies),
-        Message::MemStatsReq(request) => unused::handle_memory(request, replies),
-        Message::PktDropLogReq(request) => unused::handle_drop_log(request, context, replies),
+        Message::MemStatsReq(request) => mem_stats::handle(request, replies),
+        Message::PktDropLogReq(request) => drop_log::handle(request, context, replies),
         // Only servers send these.
         Message::Response(_) | Message::FlowResponse(_) => unsupported(replies),
     }

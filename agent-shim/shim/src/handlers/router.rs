@@ -11,10 +11,6 @@ use crate::About;
 /// Sizes of the MAC tables of single interfaces, which clients expect.
 const VIF_BRIDGE_ENTRIES: i32 = 1024;
 const VIF_BRIDGE_OVERFLOW: i32 = 512;
-/// What the original says about its drop log when nobody has changed it. Ours is always off, and whoever asks for its
-/// entries is told so (`vr_pkt_drop_log_req`).
-const DROP_LOG_SIZE: i32 = 200;
-const DROP_LOG_ON: u8 = 1;
 
 pub(super) fn handle(request: &VrouterOps, context: &mut Context<'_>, replies: &mut ReplyWriter<'_>) {
     if !is_this_router(request.vo_rid, replies) {
@@ -59,6 +55,7 @@ fn change(request: &VrouterOps) -> OptionsChange {
         burst_step: set(request.vo_burst_step),
         priority_tagging: Some(request.vo_priority_tagging),
         packet_dump: set(request.vo_packet_dump),
+        drop_log: None,
         log_level: Some(request.vo_log_level).filter(|level| *level != 0),
         log_types_on: request.vo_log_type_enable.clone(),
         log_types_off: request.vo_log_type_disable.clone(),
@@ -107,10 +104,10 @@ fn object(tables: &Tables, about: &About) -> VrouterOps {
         vo_vif_bridge_entries: VIF_BRIDGE_ENTRIES,
         vo_vif_oflow_bridge_entries: VIF_BRIDGE_OVERFLOW,
         vo_packet_dump: options.packet_dump,
-        vo_pkt_droplog_bufsz: DROP_LOG_SIZE,
-        vo_pkt_droplog_buf_en: DROP_LOG_ON,
-        vo_pkt_droplog_en: DROP_LOG_ON,
-        vo_pkt_droplog_min_en: DROP_LOG_ON,
+        vo_pkt_droplog_bufsz: limits.drop_log as i32,
+        vo_pkt_droplog_buf_en: u8::from(limits.drop_log > 0),
+        vo_pkt_droplog_en: u8::from(limits.drop_log > 0),
+        vo_pkt_droplog_min_en: u8::from(options.drop_log.minimal),
         vo_uncond_close_flow_on_tcp_rst: u8::from(options.close_flow_on_rst),
         ..VrouterOps::default()
     }

@@ -8,6 +8,7 @@ mod bridging;
 mod compile;
 mod composite;
 mod deliver;
+mod drop_log;
 mod ecmp;
 mod encap;
 mod fabric;
@@ -108,6 +109,9 @@ impl Full<'_> {
 
     pub(crate) fn drop(&mut self, pkt: Pkt, reason: DropReason) {
         self.stats.dropped(pkt.vif, reason);
+        if self.stats.drop_log.is_on() {
+            self.log_drop(&pkt, reason);
+        }
         self.pool.free(pkt.frame);
     }
 

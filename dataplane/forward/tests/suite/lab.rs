@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use vr_forward::{Forwarder, Now, Output, Shared};
 use vr_frame::{Batch, FramePool, Offload, Packet, PoolSet, PoolSizes};
 use vr_tables::control::{AttachError, Attached, Datapath, Limits, Tables, TablesConfig};
+use vr_tables::drop_log::Dropped;
 use vr_tables::geometry::Geometry;
 use vr_tables::options::Options;
 use vr_tables::stats::{Cores, VifTotals};
@@ -156,6 +157,12 @@ impl Lab {
 
     pub(crate) fn drops(&self, reason: DropReason) -> u64 {
         self.tables.stats().drops(Cores::All)[reason.index()]
+    }
+
+    /// What the worker has logged, in the order of the log.
+    pub(crate) fn drop_log(&self) -> Vec<Dropped> {
+        let log = &self.tables.worker_stats()[0].drop_log;
+        (0..log.entries()).filter_map(|place| log.read(place)).collect()
     }
 
     /// Everything that is counted and what flow entries say, a line each; what is zero is left out.

@@ -4,6 +4,7 @@
 
 mod changes;
 mod copies;
+mod dropped;
 mod fragments;
 mod host;
 mod lab;

@@ -24,6 +24,8 @@ pub struct Limits {
     pub flows: Geometry,
     /// Bridge table.
     pub bridge: Geometry,
+    /// Dropped packets that each worker logs; 0 for none.
+    pub drop_log: u32,
 }
 
 impl Default for Limits {
@@ -38,6 +40,7 @@ impl Default for Limits {
             forwarding_classes: 256,
             flows: Geometry::FLOW,
             bridge: Geometry::BRIDGE,
+            drop_log: 200,
         }
     }
 }
@@ -68,14 +71,26 @@ impl Limits {
     pub const FLOWS: (u32, u32) = (1024, (1 << 24) - 4);
     /// Bridge entries, overflow included; compiled flows have 21 bits for them, one value means none.
     pub const BRIDGE: (u32, u32) = (1024, (1 << 21) - 1);
+    /// Logged drops; their places have 16 bits in messages, signed.
+    pub const DROP_LOG: (u32, u32) = (0, 32_767);
 
     /// Whether tables of these sizes can be made.
     ///
     /// # Errors
     /// [`LimitError`] names the first size that is out of range.
     pub fn check(&self) -> Result<(), LimitError> {
-        let Self { interfaces, nexthops, labels, vrfs, mirrors, qos_maps, forwarding_classes, flows, bridge } =
-            self;
+        let Self {
+            interfaces,
+            nexthops,
+            labels,
+            vrfs,
+            mirrors,
+            qos_maps,
+            forwarding_classes,
+            flows,
+            bridge,
+            drop_log,
+        } = self;
         let sizes = [
             ("interfaces", "interfaces", u64::from(*interfaces), Self::INTERFACES),
             ("nexthops", "nexthops", u64::from(*nexthops), Self::NEXTHOPS),
@@ -86,6 +101,7 @@ impl Limits {
             ("forwarding_classes", "forwarding classes", u64::from(*forwarding_classes), (0, 256)),
             ("flows", "flow entries, overflow included,", flows.total() as u64, Self::FLOWS),
             ("bridge", "bridge entries, overflow included,", bridge.total() as u64, Self::BRIDGE),
+            ("drop_log", "logged drops", u64::from(*drop_log), Self::DROP_LOG),
         ];
         let outside = |given, (least, most)| given < u64::from(least) || given > u64::from(most);
         match sizes.into_iter().find(|(.., given, range)| outside(*given, *range)) {

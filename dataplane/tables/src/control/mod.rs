@@ -106,7 +106,10 @@ impl Tables {
         let bridge = BridgeTable::of_release(options.release, limits.bridge, workers, files.bridge());
         let bridge = bridge.map_err(explain)?;
         let worker_stats = (0..workers)
-            .map(|_| Ok(Arc::new(WorkerStats::new(limits.interfaces as usize, limits.vrfs as usize)?)))
+            .map(|_| {
+                let (vifs, vrfs) = (limits.interfaces as usize, limits.vrfs as usize);
+                Ok(Arc::new(WorkerStats::new(vifs, vrfs, limits.drop_log as usize)?))
+            })
             .collect::<Result<Vec<_>, MapError>>()?;
         let bridge = BridgeWriter::new(Arc::new(bridge));
         let mut work = Snapshot { options, ..Snapshot::new(Arc::clone(bridge.table())) };
@@ -196,15 +199,15 @@ impl Tables {
         FlowFolding::new(Arc::clone(&self.flows), Arc::clone(&self.grace))
     }
 
-    /// Counters of flows that wait for the agent.
-    #[must_use]
-    pub const fn holds(&self) -> &Arc<HoldCounters> {
     /// What brings counters of bridge entries into the file, for the housekeeping thread.
     #[must_use]
     pub fn bridge_folding(&self) -> BridgeFolding {
         BridgeFolding::new(self.reader(), Arc::clone(&self.grace))
     }
 
+    /// Counters of flows that wait for the agent.
+    #[must_use]
+    pub const fn holds(&self) -> &Arc<HoldCounters> {
         &self.holds
     }
 

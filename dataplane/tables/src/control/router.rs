@@ -7,6 +7,7 @@ use vr_types::VifId;
 
 use super::nexthop_store::NexthopStore;
 use super::{Datapath, Tables};
+use crate::drop_log::DropLogging;
 use crate::options::Options;
 use crate::snapshot::Snapshot;
 
@@ -33,6 +34,7 @@ pub struct OptionsChange {
     pub burst_step: Option<i32>,
     pub priority_tagging: Option<u32>,
     pub packet_dump: Option<i32>,
+    pub drop_log: Option<DropLogging>,
     pub log_level: Option<u32>,
     /// Log types to switch on.
     pub log_types_on: Vec<i32>,
@@ -62,6 +64,7 @@ impl OptionsChange {
         set(&mut to.burst_step, self.burst_step);
         set(&mut to.packet_dump, self.packet_dump);
         to.priority_tagging = self.priority_tagging.unwrap_or(to.priority_tagging);
+        to.drop_log = self.drop_log.unwrap_or(to.drop_log);
         to.log_level = self.log_level.unwrap_or(to.log_level);
         for (kinds, is_on) in [(&self.log_types_on, true), (&self.log_types_off, false)] {
             for kind in kinds {

@@ -8,7 +8,9 @@ mod node;
 use vr_forward::{Forwarder, Now, Output, Shared, make_plain};
 use vr_frame::{Batch, FramePool, Offload, Packet, PoolSet, PoolSizes, leaked_frames};
 use vr_tables::control::{AttachError, Attached, Datapath, Limits, Tables, TablesConfig};
+use vr_tables::drop_log::DropLogging;
 use vr_tables::geometry::Geometry;
+use vr_tables::options::Options;
 use vr_tables::vif::Vif;
 use vr_types::{FlowIndex, VifId, WorkerId};
 use vr_wire::ipv4::{self, Ipv4};
@@ -83,8 +85,11 @@ impl Node {
             forwarding_classes: 4,
             flows: Geometry { entries: 32, overflow: 16 },
             bridge: Geometry { entries: 64, overflow: 16 },
+            drop_log: 3,
         };
-        let config = TablesConfig { limits, ..TablesConfig::default() };
+        let drop_log = DropLogging { minimal: false, only: None };
+        let options = Options { drop_log, ..Options::default() };
+        let config = TablesConfig { limits, options, ..TablesConfig::default() };
         let mut tables = Tables::new(config).expect("memory for small tables");
         let mut changes = Changes::default();
         node::program(&mut tables, &mut changes).expect("the node can be programmed");
