@@ -8,3 +8,5 @@
 )]
 
 mod balanced;
+mod outside;
+mod translated;
