@@ -74,7 +74,6 @@ impl Nodes {
         self.segment.ip(&["link", "set", &node.name, "master", "segment"])?;
         self.segment.up(&node.name, UNDERLAY_MTU, None)?;
         own.up(&node.device, UNDERLAY_MTU, Some(node.mac))?;
-        own.address(&node.device, node.address, 24)?;
         for pod in &node.pods {
             let namespace = self.create(&pod.name)?;
             own.veth(&pod.port, &namespace, "eth0")?;
@@ -94,6 +93,9 @@ impl Nodes {
         let mut daemon = place.start()?;
         daemon.wait_ready(&place.sockets(), PATIENCE)?;
         self.daemons.push(daemon);
+        // The daemon has made vhost0.
+        let of_host = if settings.host == "nic" { &node.device } else { settings.host };
+        own.address(of_host, node.address, 24)?;
         self.agents.push(Agent::start(&place.sockets(), &topology, number, PATIENCE)?);
         self.hosts.push(own);
         self.places.push(place);

@@ -119,7 +119,7 @@ fn fabric(topology: &Topology, own: usize) -> Vec<Vec<u8>> {
         bridge_route(0, ROUTER_MAC, nexthop::L2_RECEIVE, 0, 0),
         bridge_route(0, node.mac, nexthop::L2_RECEIVE, 0, 0),
         physical.message(vif::PMD).stop(),
-        host.message(vif::PMD).ipv4(39, node.address).i32s(49, &[0]).stop(),
+        host.message(vif::PMD).ipv4(39, node.address).i32(48, nexthop::HOST_RECEIVE).i32s(49, &[0]).stop(),
         agent.message(vif::SOCKET).stop(),
         Nexthop::new(nexthop::HOST_RECEIVE, nh::RECEIVE, INET, 0).port(HOST_VIF).add(),
         Nexthop::new(nexthop::AGENT, nh::ENCAP, INET, 0).port(AGENT_VIF).encap(ROUTER_MAC, ROUTER_MAC).add(),

@@ -12,12 +12,14 @@
 //! | from the fabric to a service | to the backend that its label names | service's to backend's | the node of the backend |
 //! | of a pod with a floating address to the outside | from the floating address | pod's to floating network's | the node of the pod |
 //! | from the fabric to a floating address | to the pod | floating network's to pod's | the node of the pod |
+//! | of a pod to a link-local address | from the pod's metadata address to the host | pod's to fabric's | this node |
+//! | of the host to a metadata address | from the link-local address to the pod | fabric's to pod's | this node |
 
 use std::net::Ipv4Addr;
 
 use crate::packet::{FiveTuple, Trap, parse};
-use crate::service::{FloatingIp, Service};
-use crate::topology::{FABRIC_VIF, PodId, Topology, Tunnel, nexthop, pod_vif, vrf};
+use crate::service::{FloatingIp, LinkLocal, Service, metadata_address};
+use crate::topology::{FABRIC_VIF, HOST_VIF, PodId, Topology, Tunnel, nexthop, pod_vif, vrf};
 
 /// Source check off: the discard nexthop accepts every source (forwarding.md 6.6).
 const ANY_SOURCE: i32 = 0;
@@ -73,10 +75,16 @@ pub(crate) fn decide(topology: &Topology, own: usize, trap: &Trap<'_>) -> Option
         let source = parsed.outer_source.map_or(ANY_SOURCE, |source| tunnel_to(topology, source));
         return Some(rules.from_fabric(end(source)));
     }
+    if trap.vif == HOST_VIF {
+        return rules.from_host(HOST);
+    }
     let pods = &topology.nodes[own].pods;
     let pod = (0..pods.len()).find(|pod| pod_vif(*pod) == trap.vif)?;
     Some(rules.from_pod(pod, end(nexthop::routed(pod))))
 }
+
+/// Packets of the host.
+const HOST: End = End { key: nexthop::HOST_RECEIVE, source: ANY_SOURCE, vrf: 0 };
 
 struct Rules<'a> {
     topology: &'a Topology,
@@ -94,6 +102,12 @@ impl Rules<'_> {
         if let Some((index, service)) = topology.services.iter().enumerate().find(|found| of_clients(&found))
         {
             return self.to_service(index, service, from);
+        }
+        let destination = self.tuple.destination;
+        if let Some(service) =
+            topology.link_local.iter().copied().find(|service| service.address == destination)
+        {
+            return self.to_host(service, pod, from);
         }
         let id = PodId { node: self.own, pod };
         let outside = topology.network_of(self.tuple.destination).is_none();
@@ -199,6 +213,31 @@ impl Rules<'_> {
         self.pair(translated, from, local(floating.pod, vrf(pod.network)), None)
     }
 
+    /// From a pod to its host. A port that the service does not have leads nowhere.
+    fn to_host(&self, service: LinkLocal, pod: usize, from: End) -> Pair {
+        let translated = FiveTuple {
+            source: metadata_address(pod),
+            destination: self.topology.nodes[self.own].address,
+            destination_port: service.host_port.to_be_bytes(),
+            ..self.tuple
+        };
+        let allowed = self.tuple.protocol == TCP && self.tuple.destination_port == service.port.to_be_bytes();
+        Pair { allowed, ..self.pair(translated, from, HOST, None) }
+    }
+
+    /// From the host to a pod by its metadata address.
+    fn from_host(&self, from: End) -> Option<Pair> {
+        let pods = &self.topology.nodes[self.own].pods;
+        let pod = (0..pods.len()).find(|pod| metadata_address(*pod) == self.tuple.destination)?;
+        let translated = FiveTuple {
+            source: self.topology.link_local.first()?.address,
+            destination: pods[pod].address,
+            ..self.tuple
+        };
+        let to = local(PodId { node: self.own, pod }, vrf(pods[pod].network));
+        Some(self.pair(translated, from, to, None))
+    }
+
     /// A flow that passes: packets from one end become `translated`, and answers come from the other end.
     fn pair(&self, translated: FiveTuple, from: End, to: End, member: Option<usize>) -> Pair {
         let direction = |tuple: FiveTuple, becomes: &FiveTuple, from: End, to: End, member| Direction {
@@ -249,137 +288,4 @@ fn way_out(topology: &Topology, network: usize) -> i32 {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::net::Ipv4Addr;
-
-    use super::{Rules, flag};
-    use crate::packet::FiveTuple;
-    use crate::service::{FloatingIp, Service};
-    use crate::topology::{Network, Node, Pod, PodId, Topology, nexthop};
-
-    const VIP: Ipv4Addr = Ipv4Addr::new(10, 96, 0, 10);
-    const OUTSIDE: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 2);
-
-    /// Clients have network 0, backends network 1; a pod of each on both nodes.
-    fn topology(backends: &[PodId]) -> Topology {
-        let network = |third: u8| Network {
-            name: String::new(),
-            vni: third.into(),
-            subnet: Ipv4Addr::new(10, third, 0, 0),
-            length: 24,
-            router: Ipv4Addr::new(10, third, 0, 1),
-        };
-        let pod = |network: u8, number: u8| Pod {
-            name: String::new(),
-            port: String::new(),
-            network: network.into(),
-            address: Ipv4Addr::new(10, network, 0, number),
-            mac: [0; 6],
-        };
-        let node = |number: u8| Node {
-            name: String::new(),
-            device: String::new(),
-            address: Ipv4Addr::new(172, 30, 0, number),
-            mac: [0; 6],
-            pods: vec![pod(0, 10 + number), pod(1, 10 + number)],
-            gateway: None,
-        };
-        Topology {
-            networks: vec![network(0), network(1)],
-            nodes: vec![node(1), node(2)],
-            services: vec![Service {
-                address: VIP,
-                clients: 0,
-                port: 53,
-                target_port: 5353,
-                backends: backends.iter().copied().map(Some).collect(),
-            }],
-            floating: vec![FloatingIp {
-                address: Ipv4Addr::new(10, 1, 0, 99),
-                network: 1,
-                pod: PodId { node: 0, pod: 0 },
-                port_map: None,
-            }],
-        }
-    }
-
-    fn tuple(source: [u8; 4], source_port: u16, destination: Ipv4Addr, port: u16) -> FiveTuple {
-        FiveTuple {
-            source: source.into(),
-            destination,
-            protocol: 17,
-            source_port: source_port.to_be_bytes(),
-            destination_port: port.to_be_bytes(),
-        }
-    }
-
-    fn rules(topology: &Topology, own: usize, tuple: FiveTuple) -> Rules<'_> {
-        Rules { topology, own, tuple }
-    }
-
-    /// forwarding.md 11.10, node 1: plain flows, and the vrouter may choose.
-    #[test]
-    fn a_service_elsewhere_is_forwarded_to_its_composite() {
-        let topology = topology(&[PodId { node: 1, pod: 1 }]);
-        let packet = tuple([10, 0, 0, 11], 40_000, VIP, 53);
-        let pair = rules(&topology, 0, packet).from_pod(0, super::local(PodId { node: 0, pod: 0 }, 1));
-        assert!(pair.allowed);
-        assert_eq!((pair.forward.tuple, pair.reverse.tuple), (packet, packet.reversed()));
-        assert_eq!((pair.forward.translation, pair.reverse.translation), (0, 0));
-        assert_eq!((pair.forward.member, pair.forward.other_vrf), (None, None));
-        assert_eq!(pair.forward.source_nexthop, nexthop::routed(0));
-        assert_eq!(pair.reverse.source_nexthop, nexthop::backends(0));
-    }
-
-    /// forwarding.md 11.10, node 2: the keys and flags of the translating pair.
-    #[test]
-    fn the_node_of_the_backend_translates() {
-        let topology = topology(&[PodId { node: 1, pod: 1 }]);
-        let packet = tuple([10, 0, 0, 11], 40_000, VIP, 53);
-        let from = super::End {
-            key: nexthop::routed(1),
-            source: nexthop::tunnel(0, super::Tunnel::MplsOverUdp),
-            vrf: 2,
-        };
-        let pair = rules(&topology, 1, packet).from_fabric(from);
-        assert_eq!(pair.forward.translation, flag::DNAT | flag::DPAT);
-        assert_eq!(pair.reverse.translation, flag::SNAT | flag::SPAT);
-        assert_eq!(pair.reverse.tuple, tuple([10, 1, 0, 12], 5353, Ipv4Addr::new(10, 0, 0, 11), 40_000));
-        assert_eq!((pair.forward.vrf, pair.forward.other_vrf), (3, Some(2)));
-        assert_eq!((pair.reverse.vrf, pair.reverse.other_vrf), (2, Some(3)));
-    }
-
-    #[test]
-    fn a_backend_of_the_same_node_is_chosen_and_translated_to_at_once() {
-        let topology = topology(&[PodId { node: 1, pod: 1 }, PodId { node: 0, pod: 1 }]);
-        let mut chosen = [0; 2];
-        for port in 0..64 {
-            let packet = tuple([10, 0, 0, 11], 40_000 + port, VIP, 53);
-            let pair = rules(&topology, 0, packet).from_pod(0, super::local(PodId { node: 0, pod: 0 }, 1));
-            let member = pair.forward.member.unwrap();
-            chosen[member] += 1;
-            assert_eq!(pair.forward.translation != 0, member == 1);
-        }
-        assert!(chosen.iter().all(|count| *count > 16), "{chosen:?}");
-    }
-
-    #[test]
-    fn a_port_that_the_service_does_not_have_is_dropped() {
-        let topology = topology(&[PodId { node: 1, pod: 1 }]);
-        let packet = tuple([10, 0, 0, 11], 40_000, VIP, 54);
-        let pair = rules(&topology, 0, packet).from_pod(0, super::local(PodId { node: 0, pod: 0 }, 1));
-        assert!(!pair.allowed);
-    }
-
-    #[test]
-    fn a_floating_address_is_the_source_outside_only() {
-        let topology = topology(&[]);
-        let from = super::local(PodId { node: 0, pod: 0 }, 1);
-        let out = rules(&topology, 0, tuple([10, 0, 0, 11], 40_000, OUTSIDE, 80)).from_pod(0, from);
-        assert_eq!((out.forward.translation, out.reverse.translation), (flag::SNAT, flag::DNAT));
-        assert_eq!(out.reverse.tuple.destination, Ipv4Addr::new(10, 1, 0, 99));
-        assert_eq!((out.forward.vrf, out.forward.other_vrf), (1, Some(2)));
-        let inside = tuple([10, 0, 0, 11], 40_000, Ipv4Addr::new(10, 0, 0, 12), 80);
-        assert_eq!(rules(&topology, 0, inside).from_pod(0, from).forward.translation, 0);
-    }
-}
+mod tests;

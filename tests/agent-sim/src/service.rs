@@ -1,4 +1,4 @@
-//! Addresses that are not a pod's own: of services, and floating ones (forwarding.md 11.9).
+//! Addresses that are not a pod's own: of services, floating and link-local ones (forwarding.md 11.8, 11.9).
 //!
 //! A service is a floating IP that several pods share. It has a VRF of its own, in which its address leads to an ECMP
 //! composite of its pods, and the pods of the client's network to themselves. The address is leaked into the network
@@ -7,7 +7,7 @@
 use std::net::Ipv4Addr;
 
 use crate::requests::{INET, InetRoute, Nexthop, nh, vrf_add};
-use crate::topology::{PodId, Topology, Tunnel, label, nexthop, vrf};
+use crate::topology::{PodId, Topology, Tunnel, label, nexthop, pod_vif, vrf};
 
 /// A service as Kubernetes has it: a virtual address in front of several pods.
 #[derive(Clone, Debug)]
@@ -37,6 +37,25 @@ pub struct FloatingIp {
     pub port_map: Option<(u16, u16)>,
 }
 
+/// A service of each node's host, which pods reach at a link-local address as they do metadata (forwarding.md 11.8).
+///
+/// The host sees each pod under a metadata address, [`metadata_address`], and reaches the pod there; the pod then sees
+/// the link-local address of the first such service.
+#[derive(Clone, Copy, Debug)]
+pub struct LinkLocal {
+    /// The link-local address.
+    pub address: Ipv4Addr,
+    /// The port that pods connect to.
+    pub port: u16,
+    /// The port of the host.
+    pub host_port: u16,
+}
+
+/// The address under which a host knows a pod of its node.
+pub fn metadata_address(pod: usize) -> Ipv4Addr {
+    Ipv4Addr::new(169, 254, 0, pod_vif(pod) as u8)
+}
+
 /// Everything that a node needs for all services and floating addresses.
 pub(crate) fn program(topology: &Topology, own: usize) -> Vec<Vec<u8>> {
     let mut messages = Vec::new();
@@ -55,6 +74,23 @@ pub(crate) fn program(topology: &Topology, own: usize) -> Vec<Vec<u8>> {
     for floating in &topology.floating {
         let vrf = vrf(floating.network);
         messages.push(host_route(vrf, floating.address, way_to(own, floating.pod)));
+    }
+    messages.extend(link_local(topology, own));
+    messages
+}
+
+fn link_local(topology: &Topology, own: usize) -> Vec<Vec<u8>> {
+    let networks = (0..topology.networks.len()).map(vrf);
+    let to_host = |vrf| {
+        topology
+            .link_local
+            .iter()
+            .map(move |service| host_route(vrf, service.address, (nexthop::HOST_RECEIVE, None)))
+    };
+    let mut messages: Vec<_> = networks.flat_map(to_host).collect();
+    if !topology.link_local.is_empty() {
+        let pods = 0..topology.nodes[own].pods.len();
+        messages.extend(pods.map(|pod| host_route(0, metadata_address(pod), (nexthop::routed(pod), None))));
     }
     messages
 }

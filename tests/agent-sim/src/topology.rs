@@ -2,7 +2,7 @@
 
 use std::net::Ipv4Addr;
 
-use crate::service::{FloatingIp, Service};
+use crate::service::{FloatingIp, LinkLocal, Service};
 
 /// A MAC address.
 pub type Mac = [u8; 6];
@@ -28,6 +28,8 @@ pub struct Topology {
     pub services: Vec<Service>,
     /// Second addresses of pods in other networks.
     pub floating: Vec<FloatingIp>,
+    /// Services of the hosts.
+    pub link_local: Vec<LinkLocal>,
 }
 
 /// One virtual network with one subnet.

@@ -8,5 +8,6 @@
 )]
 
 mod balanced;
+mod metadata;
 mod outside;
 mod translated;
