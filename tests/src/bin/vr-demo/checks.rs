@@ -11,6 +11,7 @@ use vr_tests::ping::{Outcome, Plan, arriving_ttls, ping};
 use crate::cluster::{Cluster, namespace};
 use crate::layout::{NODE1, NODE2, OUTSIDE_HOST};
 use crate::report::{Finding, Report, note};
+use crate::service;
 
 const COUNT: u16 = 50;
 const INTERVAL: Duration = Duration::from_millis(10);
@@ -32,6 +33,7 @@ pub(crate) fn all(cluster: &mut Cluster, report: &mut Report) {
     for target in ["red-1", "red-2"] {
         run(cluster, report, &format!("blue-1 cannot reach {target}"), |cluster| forbidden(cluster, target));
     }
+    run(cluster, report, "blue-1 to a service of red pods", service::balanced);
     for source in ["blue-1", "blue-3"] {
         run(cluster, report, &format!("{source} to a host outside"), |cluster| outside(cluster, source));
     }

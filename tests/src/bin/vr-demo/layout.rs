@@ -1,8 +1,9 @@
-//! Who is where: three nodes on one underlay segment, five pods, and a host outside.
+//! Who is where: three nodes on one underlay segment, six pods, a service, and a host outside.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-use agent_sim::topology::{Gateway, Mac, Network, Node, Pod, Topology};
+use agent_sim::service::Service;
+use agent_sim::topology::{Gateway, Mac, Network, Node, Pod, PodId, Topology};
 
 /// Beginning of the names of all namespaces.
 pub(crate) const PREFIX: &str = "vrx-demo-";
@@ -21,6 +22,13 @@ pub(crate) const GATEWAY: usize = 2;
 pub(crate) const OUTSIDE_DEVICE: &str = "eth1";
 pub(crate) const OUTSIDE_ROUTER: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 1);
 pub(crate) const OUTSIDE_HOST: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 2);
+
+/// A service of the red pods for the blue ones, and the port of its backends.
+pub(crate) const SERVICE: SocketAddr = SocketAddr::new(IpAddr::V4(SERVICE_ADDRESS), 80);
+pub(crate) const SERVICE_TARGET_PORT: u16 = 8080;
+pub(crate) const BACKENDS: [PodId; 3] =
+    [PodId { node: NODE1, pod: 2 }, PodId { node: NODE2, pod: 1 }, PodId { node: NODE2, pod: 2 }];
+const SERVICE_ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 96, 0, 10);
 
 const BLUE: usize = 0;
 const RED: usize = 1;
@@ -44,9 +52,21 @@ pub(crate) fn topology() -> Topology {
                 vec![pod("blue-1", BLUE, 11), pod("blue-2", BLUE, 12), pod("red-1", RED, 11)],
                 None,
             ),
-            node("node2", 2, vec![pod("blue-3", BLUE, 13), pod("red-2", RED, 12)], None),
+            node(
+                "node2",
+                2,
+                vec![pod("blue-3", BLUE, 13), pod("red-2", RED, 12), pod("red-3", RED, 13)],
+                None,
+            ),
             node("gw", 3, Vec::new(), Some(gateway)),
         ],
+        services: vec![Service {
+            address: SERVICE_ADDRESS,
+            clients: BLUE,
+            port: SERVICE.port(),
+            target_port: SERVICE_TARGET_PORT,
+            backends: BACKENDS.map(Some).to_vec(),
+        }],
         ..Topology::default()
     }
 }

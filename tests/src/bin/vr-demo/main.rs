@@ -7,6 +7,7 @@ mod endurance;
 mod layout;
 mod ports;
 mod report;
+mod service;
 
 use std::io::Read;
 use std::os::unix::net::UnixStream;
