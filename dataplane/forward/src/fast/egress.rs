@@ -9,7 +9,7 @@ use vr_wire::encap::{Patch, entropy_port};
 
 use super::meta::{Egress, PktMeta};
 use super::tally::Tally;
-use super::{Lane, flow, positions};
+use super::{Lane, flow, positions, translate};
 use crate::bytes::be32;
 use crate::full::{Full, decrement_ttl};
 
@@ -73,6 +73,9 @@ impl<'a> Departures<'a> {
             _ => *self.way.insert(find_way(self.full, meta)?),
         };
         let received = packet.frame.len();
+        if meta.translated && !translate::fits(meta, packet) {
+            return None;
+        }
         match way.leave {
             Leave::Guest(ethernet) => self.to_guest(meta, packet, &ethernet),
             Leave::Tunnel(tunnel, longest) => self.into_tunnel(meta, packet, tunnel, longest)?,
@@ -95,12 +98,19 @@ impl<'a> Departures<'a> {
         }
         if meta.policy {
             let ethernet = if meta.egress == Egress::Delivered { 0 } else { ETHERNET };
-            let ack =
-                if meta.tcp { acknowledgement(packet.frame.bytes(), inner + ethernet + INET) } else { None };
+            let ack = if meta.is_tcp() {
+                acknowledgement(packet.frame.bytes(), inner + ethernet + INET)
+            } else {
+                None
+            };
             flow::count(full, meta, packet.frame.len() - inner, ack);
         }
+        if meta.translated {
+            translate::translate(full, meta, packet);
+        }
         if meta.egress == Egress::Routed {
-            self.tally.vrf.l2_receives += 1;
+            // What goes on in another VRF is routed whatever its MAC.
+            self.tally.vrf.l2_receives += u32::from(meta.bridge != BridgeIndex::NONE.0);
             if let Some(header) = inet_header(packet) {
                 decrement_ttl(header);
             }

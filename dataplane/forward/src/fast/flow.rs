@@ -33,7 +33,7 @@ pub(super) fn find_candidates(full: &Full<'_>, lane: Lane, meta: &mut [PktMeta; 
         if meta.policy {
             let flow = full.flows.candidate(hash_of(meta)).unwrap_or(FlowIndex::NONE);
             meta.flow = flow.0;
-            if let Some(shared) = full.flows.shared(flow).filter(|_| meta.tcp) {
+            if let Some(shared) = full.flows.shared(flow).filter(|_| meta.is_tcp()) {
                 prefetch(&shared.tcp_ack);
             }
         }
@@ -68,7 +68,7 @@ impl<'a> Verdicts<'a> {
     #[inline]
     fn passes(&mut self, meta: &mut PktMeta) -> Option<()> {
         let (hot, state) = self.full.flows.check_inet(FlowIndex(meta.flow), &meta.key)?;
-        if !state.passes(self.full.worker, meta.tcp) {
+        if !state.passes(self.full.worker, meta.is_tcp()) {
             return None;
         }
         if hot.vrf() != self.vrf {
@@ -80,8 +80,15 @@ impl<'a> Verdicts<'a> {
             return None;
         }
         match compiled.kind {
-            EgressKind::FromFabric if meta.inner != 0 => {}
-            EgressKind::FromFabric => return None,
+            EgressKind::FromFabric if meta.inner == 0 => return None,
+            EgressKind::FromFabric => {
+                // What was counted on the way to a bridge entry belongs to the VRF of that, and a translated packet
+                // keeps its nexthop in that one's VRF only.
+                let stays = state.translates() || meta.bridge != BridgeIndex::NONE.0;
+                if stays && meta.vrf != compiled.vrf.0 {
+                    return None;
+                }
+            }
             kind => {
                 if meta.inner != 0 || !hot.is_for(meta.mac) {
                     return None;
@@ -96,6 +103,10 @@ impl<'a> Verdicts<'a> {
             }
         }
         meta.vrf = compiled.vrf.0;
+        meta.translated = state.translates();
+        if meta.translated {
+            self.full.flows.prefetch_translation(FlowIndex(meta.flow));
+        }
         Some(())
     }
 }

@@ -51,8 +51,7 @@ fn parse_one(vif: &Vif, packet: &Packet, meta: &mut PktMeta) -> Option<()> {
         return None;
     }
     meta.key[2] = vif.nexthop.0;
-    meta.tcp = inet[9] == TCP;
-    if meta.tcp && changes_connection(packet.frame.bytes(), LAYER_4) {
+    if meta.is_tcp() && changes_connection(packet.frame.bytes(), LAYER_4) {
         return None;
     }
     meta.mac = Mac(*headers.first_chunk()?);

@@ -1,5 +1,7 @@
 use vr_tables::flow::Source;
 
+const TCP: u32 = 6;
+
 /// What the stages know about one packet: exactly one cache line.
 #[derive(Clone, Copy, Debug, Default)]
 #[repr(C, align(64))]
@@ -32,12 +34,18 @@ pub(super) struct PktMeta {
     pub(super) policy: bool,
     /// Destination of the guest's frame, or of the frame behind a VNI.
     pub(super) mac: vr_types::Mac,
-    /// The packet is TCP: its acknowledgement number is kept.
-    pub(super) tcp: bool,
+    /// The flow says that the packet gets other addresses or ports.
+    pub(super) translated: bool,
 }
 
 impl PktMeta {
     pub(super) const NO_LABEL: u32 = u32::MAX;
+
+    /// Whether the packet is TCP, by its key: its acknowledgement number is kept.
+    #[inline]
+    pub(super) const fn is_tcp(&self) -> bool {
+        self.key[0] >> 8 == TCP
+    }
 }
 
 /// How a packet on the fast lane leaves.

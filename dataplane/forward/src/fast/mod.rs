@@ -10,6 +10,7 @@ mod flow;
 mod guest;
 mod meta;
 mod tally;
+mod translate;
 mod underlay;
 
 use meta::PktMeta;

@@ -14,7 +14,11 @@ use crate::full::Full;
 
 /// Outer Ethernet, IPv4 without options, and eight bytes of UDP, or GRE with a label.
 const OUTER: usize = 14 + 20 + 8;
-const TCP: u8 = 6;
+/// Nexthops of guests with these flags have rules that only the full path knows.
+const SPECIAL: NexthopFlags = NexthopFlags::MCAST
+    .union(NexthopFlags::RELAXED_POLICY)
+    .union(NexthopFlags::FLOW_LOOKUP)
+    .union(NexthopFlags::ROUTE_LOOKUP);
 /// In place of a nexthop: the bridge entry has to be looked up.
 const UNRESOLVED: u32 = u32::MAX;
 
@@ -191,6 +195,9 @@ impl<'a> Arrivals<'a> {
             Some(guest) if guest.nexthop == entry.nexthop => guest,
             _ => *self.entry.insert(guest(self.full, entry.nexthop).filter(|guest| guest.bridged)?),
         };
+        if guest.vrf.0 != meta.vrf {
+            return None;
+        }
         meta.bridge = entry.index.0;
         self.full.bridge.prefetch_count(self.full.worker, entry.index);
         guest.fill_in(meta);
@@ -218,14 +225,13 @@ fn guest(full: &Full<'_>, slot: NexthopSlot) -> Option<Guest> {
     let nexthop = full.tables.nexthop(slot)?;
     let NexthopAction::Encap(encap) = &nexthop.action else { return None };
     let usable = nexthop.flags.contains(NexthopFlags::VALID)
-        && !nexthop
-            .flags
-            .intersects(NexthopFlags::MCAST | NexthopFlags::RELAXED_POLICY | NexthopFlags::FLOW_LOOKUP);
+        && !nexthop.flags.intersects(SPECIAL)
+        && nexthop.vrf != VrfId::NONE;
     let vif = full.tables.vif(encap.vif).filter(|_| usable)?;
     Some(Guest {
         nexthop: slot,
         key: vif.nexthop,
-        vrf: if nexthop.vrf == VrfId::NONE { vif.vrf } else { nexthop.vrf },
+        vrf: nexthop.vrf,
         bridged: match nexthop.family {
             NexthopFamily::Inet => false,
             NexthopFamily::Bridge => true,
@@ -251,11 +257,11 @@ fn inner(bytes: &[u8], at: usize, ethernet: usize, meta: &mut PktMeta) -> Option
     if inet[0] != 0x45 || !key(inet, &mut meta.key) {
         return None;
     }
-    meta.tcp = inet[9] == TCP;
-    if meta.tcp && changes_connection(bytes, at + ethernet + 20) {
+    if meta.is_tcp() && changes_connection(bytes, at + ethernet + 20) {
         return None;
     }
     meta.inner = at as u16;
+    meta.translated = false;
     Some(())
 }
 

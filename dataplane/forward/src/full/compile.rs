@@ -5,12 +5,14 @@ use vr_tables::nexthop::NexthopSlot;
 use vr_tables::vif::VifKind;
 use vr_types::Mac;
 
+use super::pkt::Compilable;
 use super::{Full, Kind, Pkt};
 
 impl Full<'_> {
     /// The packet is about to leave by this nexthop, straight behind its flow.
     pub(super) fn compile(&self, pkt: &mut Pkt, nexthop: NexthopSlot) {
-        let (Some((state, checked_by)), Some(index)) = (pkt.compilable.take(), pkt.flow) else { return };
+        let (Some(compilable), Some(index)) = (pkt.compilable.take(), pkt.flow) else { return };
+        let Compilable { state, checked_by, translation } = compilable;
         let (Some(hot), Some(vif)) = (self.flows.hot(index), self.tables.vif(pkt.vif)) else { return };
         if pkt.kind != Kind::Inet || pkt.vlan.is_some() {
             return;
@@ -35,6 +37,9 @@ impl Full<'_> {
             bridge: pkt.bridge,
             vrf: pkt.vrf,
         };
+        if let Some(translation) = &translation {
+            self.flows.set_translation(index, translation);
+        }
         let tables = self.tables;
         hot.compile(state, tables.flow_epoch(pkt.vrf), &tables.nexthop_epochs, &compiled);
     }

@@ -3,13 +3,14 @@
 use std::sync::atomic::Ordering::Relaxed;
 
 use vr_tables::epochs::NexthopGroup;
-use vr_tables::flow::{FlowAction, FlowFlags, SharedFlow, Source};
+use vr_tables::flow::{FlowAction, FlowFlags, SharedFlow, Source, Translation};
 use vr_tables::nexthop::{Nexthop, NexthopAction, NexthopFlags};
 use vr_tables::vif::VifFlags;
 use vr_types::{DropReason, FlowIndex, NexthopId, Release, VrfId};
 
 use super::flow_key::Keyed;
 use super::ip::inet_header_len;
+use super::pkt::Compilable;
 use super::{Full, Kind, Pkt, Resume};
 use crate::bytes::{array, be16, put};
 use crate::verdict::{Step, Stop};
@@ -138,10 +139,13 @@ impl Full<'_> {
         if entry.action == FlowAction::Hold as u16 {
             return Err(Stop::Hold(index, resume));
         }
-        self.apply(pkt, index, &entry)?;
+        let translation = self.apply(pkt, index, &entry)?;
         if state.is_simple() && self.flows.claim(index, self.worker) {
             let checked_by = self.tables.nexthop_slot(entry.source_nexthop).map(NexthopGroup::of);
-            pkt.compilable = checked_by.map(|group| (state, group));
+            pkt.compilable = checked_by.and_then(|checked_by| {
+                let translation = if state.translates() { Some(translation?) } else { None };
+                Some(Compilable { state, checked_by, translation })
+            });
         }
         Ok(())
     }
@@ -149,10 +153,11 @@ impl Full<'_> {
     /// Applies the action of an entry that is not in HOLD; also to packets that waited for it.
     pub(super) fn apply_flow(&mut self, pkt: &mut Pkt, index: FlowIndex) -> Step {
         let (entry, _) = self.flows.read(index, Entry::of).ok_or(DropReason::FlowActionDrop)?;
-        self.apply(pkt, index, &entry)
+        self.apply(pkt, index, &entry).map(|_| ())
     }
 
-    fn apply(&mut self, pkt: &mut Pkt, index: FlowIndex, entry: &Entry) -> Step {
+    /// Gives what was written into a translated packet if that may be compiled.
+    fn apply(&mut self, pkt: &mut Pkt, index: FlowIndex, entry: &Entry) -> Step<Option<Translation>> {
         pkt.ecmp = entry.ecmp;
         pkt.udp_source_port = entry.udp_source_port;
         pkt.ecmp_source = entry
@@ -165,16 +170,16 @@ impl Full<'_> {
             pkt.vrf = entry.dvrf;
             pkt.to_me = true;
         }
-        match FlowAction::from_number(entry.action) {
+        let translation = match FlowAction::from_number(entry.action) {
             Some(FlowAction::Drop) => return Err(DropReason::FlowActionDrop.into()),
-            Some(FlowAction::Forward) => {}
+            Some(FlowAction::Forward) => None,
             Some(FlowAction::Nat) => self.nat(pkt, index, entry)?,
             Some(FlowAction::Hold) | None => return Err(DropReason::FlowActionInvalid.into()),
-        }
+        };
         if entry.ttl != 0 && pkt.kind == Kind::Inet {
             set_ttl(pkt.l3_mut(), entry.ttl);
         }
-        Ok(())
+        Ok(translation)
     }
 
     /// Whether the packet came from where its flow says (forwarding.md 6.6).

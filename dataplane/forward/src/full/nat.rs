@@ -1,8 +1,9 @@
 //! Address and port translation by the reverse flow's key (forwarding.md 6.7).
 
 use std::net::IpAddr;
+use std::sync::atomic::Ordering::Relaxed;
 
-use vr_tables::flow::{FlowFlags, FlowKey};
+use vr_tables::flow::{FlowFlags, FlowKey, SharedFlow, Translation};
 use vr_tables::nexthop::NexthopFlags;
 use vr_types::{DropReason, FlowIndex};
 use vr_wire::checksum;
@@ -74,32 +75,76 @@ impl Rewrite {
             destination_port: reverse.source_port(),
         }
     }
+
+    /// The same for packets with exactly these addresses and ports; `None` for IPv6.
+    fn compiled(&self, key: &FlowKey) -> Option<Translation> {
+        let (IpAddr::V4(source), IpAddr::V4(destination)) = (key.source(), key.destination()) else {
+            return None;
+        };
+        let choose = |flag, new, old| if self.flags.contains(flag) { new } else { old };
+        let new_source = choose(FlowFlags::SNAT, self.source, key.source());
+        let new_destination = choose(FlowFlags::DNAT, self.destination, key.destination());
+        let (IpAddr::V4(new_source), IpAddr::V4(new_destination)) = (new_source, new_destination) else {
+            return None;
+        };
+        let join = |a: [u8; 4], b: [u8; 4]| [a[0], a[1], a[2], a[3], b[0], b[1], b[2], b[3]];
+        let addresses = join(new_source.octets(), new_destination.octets());
+        let mut sum = Delta::default();
+        for (flag, old, new) in
+            [(FlowFlags::SNAT, source, new_source), (FlowFlags::DNAT, destination, new_destination)]
+        {
+            if self.flags.contains(flag) {
+                sum.replace(&old.octets(), &new.octets());
+            }
+        }
+        let address_delta = Delta::fold(sum.0);
+        let old = [key.source_port(), key.destination_port()];
+        let mut new = old;
+        for (side, flag, port) in
+            [(0, FlowFlags::SPAT, self.source_port), (1, FlowFlags::DPAT, self.destination_port)]
+        {
+            if self.flags.contains(flag) {
+                sum.replace(&old[side], &port);
+                new[side] = port;
+            }
+        }
+        let [[a, b], [c, d]] = new;
+        Some(Translation { addresses, ports: [a, b, c, d], address_delta, delta: Delta::fold(sum.0) })
+    }
 }
 
 impl Full<'_> {
-    /// Rewrites the packet as its entry says.
-    pub(super) fn nat(&mut self, pkt: &mut Pkt, index: FlowIndex, entry: &Entry) -> Step {
-        let key = self.flows.shared(index).and_then(vr_tables::flow::SharedFlow::key);
-        let reverse = self.flows.shared(entry.reverse).and_then(vr_tables::flow::SharedFlow::key);
-        let (Some(key), Some(reverse)) = (key, reverse) else {
+    /// Rewrites the packet as its entry says. Gives what was written, if that may be compiled: the entry and its
+    /// reverse have to be linked to each other, so that the one is told when the other goes.
+    pub(super) fn nat(
+        &mut self,
+        pkt: &mut Pkt,
+        index: FlowIndex,
+        entry: &Entry,
+    ) -> Step<Option<Translation>> {
+        let linked = self.flows.shared(entry.reverse);
+        let key = self.flows.shared(index).and_then(SharedFlow::key);
+        let (Some(key), Some(reverse)) = (key, linked.and_then(SharedFlow::key)) else {
             return Err(DropReason::FlowNatNoRflow.into());
         };
         let rewrite = Rewrite::new(entry.flags, &key, &reverse);
         let inet = pkt.kind == Kind::Inet;
         let (partial, diagnostic) = (pkt.offload.needs_csum, pkt.diagnostic);
         translate(pkt.l3_mut(), inet, &rewrite, partial, diagnostic).ok_or(DropReason::Misc)?;
-        self.look_up_again(pkt, entry);
-        Ok(())
+        let moved = self.look_up_again(pkt, entry);
+        let links_back = linked.is_some_and(|reverse| reverse.reverse.load(Relaxed) == index.0);
+        Ok(if links_back && !moved { rewrite.compiled(&key) } else { None })
     }
 
-    /// A packet from the fabric whose destination changed with its VRF takes the route of the new one.
-    fn look_up_again(&self, pkt: &mut Pkt, entry: &Entry) {
+    /// A packet from the fabric whose destination changed with its VRF takes the route of the new one. Says whether it
+    /// is such a packet.
+    fn look_up_again(&self, pkt: &mut Pkt, entry: &Entry) -> bool {
         if !entry.flags.contains(FlowFlags::VRFT) {
-            return;
+            return false;
         }
-        let Some(nexthop) = pkt.nexthop.and_then(|slot| self.tables.nexthop(slot)) else { return };
+        let Some(nexthop) = pkt.nexthop.and_then(|slot| self.tables.nexthop(slot)) else { return false };
         if nexthop.vrf == pkt.vrf && !nexthop.flags.contains(NexthopFlags::ROUTE_LOOKUP) {
-            return;
+            return false;
         }
         let bytes = pkt.l3();
         let route = match pkt.kind {
@@ -113,6 +158,7 @@ impl Full<'_> {
                 pkt.label_is_vni = false;
             }
         }
+        true
     }
 }
 

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use vr_frame::{Frame, Offload, Packet};
 use vr_tables::epochs::NexthopGroup;
-use vr_tables::flow::State;
+use vr_tables::flow::{State, Translation};
 use vr_tables::nexthop::NexthopSlot;
 use vr_types::{BridgeIndex, DropReason, FlowIndex, Mac, NexthopId, VifId, VrfId};
 
@@ -67,6 +67,17 @@ pub(crate) struct Target {
     pub(crate) epoch: u32,
 }
 
+/// What is compiled of a flow besides the way of its packets.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Compilable {
+    /// State of the entry when it let the packet pass.
+    pub(crate) state: State,
+    /// Group of the nexthop that checked the packet's source.
+    pub(crate) checked_by: NexthopGroup,
+    /// What was written into the packet, if its flow is translated.
+    pub(crate) translation: Option<Translation>,
+}
+
 /// A packet with its state.
 #[derive(Debug)]
 pub(crate) struct Pkt {
@@ -118,9 +129,8 @@ pub(crate) struct Pkt {
     pub(crate) control_word: bool,
     /// Priority of the VLAN tag that a sub-interface took off.
     pub(crate) priority: Option<u8>,
-    /// State of the flow's entry when it let the packet pass plainly: what is found out now may be compiled.
-    /// With the group of the nexthop that checked its source.
-    pub(crate) compilable: Option<(State, NexthopGroup)>,
+    /// The packet's flow is simple: what is found out now may be compiled.
+    pub(crate) compilable: Option<Compilable>,
     /// Bridge entry that the packet passed.
     pub(crate) bridge: BridgeIndex,
     /// How often local receive may still route it.

@@ -9,7 +9,7 @@ use vr_tables::vif::VifFlags;
 use vr_types::{Label, MirrorId, NexthopId};
 
 use crate::world::{
-    BRIDGED, GUEST_ADDRESS, LABELS, REMOTE, REMOTE_MAC, ROUTED, TUNNEL, VRF, guest, remote_bridge,
+    BRIDGED, GUEST_ADDRESS, LABELS, OTHER_VRF, REMOTE, REMOTE_MAC, ROUTED, TUNNEL, VRF, guest, remote_bridge,
     remote_route, route, to_guest,
 };
 
@@ -57,6 +57,13 @@ pub(crate) enum Change {
         ttl: u8,
         check_source: bool,
     },
+    /// Translates a flow by the key of another one, which is linked back or not.
+    Translate {
+        flow: Flow,
+        by: Flow,
+        flags: FlowFlags,
+        linked: bool,
+    },
     RemoveFlow(Flow),
     /// Leads to a remote guest by another tunnel.
     Tunnel {
@@ -88,6 +95,9 @@ impl Change {
         match self {
             Self::SetFlow { flow, action, ttl, check_source } => {
                 set_flow(tables, datapath, flow, (action, ttl, check_source));
+            }
+            Self::Translate { flow, by, flags, linked } => {
+                translate(tables, datapath, flow, (by, flags, linked));
             }
             Self::RemoveFlow(flow) => {
                 if let Some(spec) = spec(tables, flow, FlowFlags::empty()) {
@@ -130,6 +140,27 @@ impl Change {
                 tables.vif_add(&spec, datapath).unwrap();
             }
         }
+    }
+}
+
+fn translate(
+    tables: &mut Tables,
+    datapath: &mut dyn Datapath,
+    flow: Flow,
+    (by, flags, linked): (Flow, FlowFlags, bool),
+) {
+    let find = |tables: &Tables, flow: Flow| {
+        let key = flow.key();
+        tables.flow_table().find(&key, key.hash()).map_or(Reverse::Key(None), Reverse::Index)
+    };
+    let flags = flags | FlowFlags::ACTIVE | FlowFlags::RFLOW_VALID;
+    let base = spec(tables, flow, flags).unwrap_or_else(|| new_spec(flow, flags));
+    let reverse = find(tables, by);
+    let _ = tables
+        .flow_set(&FlowSpec { action: Some(FlowAction::Nat), reverse, dvrf: OTHER_VRF, ..base }, datapath);
+    let reverse = find(tables, flow);
+    if let (true, Some(spec)) = (linked, spec(tables, by, FlowFlags::ACTIVE | FlowFlags::RFLOW_VALID)) {
+        let _ = tables.flow_set(&FlowSpec { reverse, ..spec }, datapath);
     }
 }
 

@@ -5,7 +5,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;
 use vr_frame::{GsoKind, Offload};
-use vr_tables::flow::FlowAction;
+use vr_tables::flow::{FlowAction, FlowFlags};
 use vr_types::{Mac, VifId};
 
 use crate::changes::{Change, Flow};
@@ -192,8 +192,18 @@ fn change() -> impl Strategy<Value = Change> {
         prop_oneof![8 => Just(FlowAction::Forward), 1 => Just(FlowAction::Drop), 1 => Just(FlowAction::Nat)];
     let set = (flow(), action, mostly(0u8, Just(33)), any::<bool>())
         .prop_map(|(flow, action, ttl, check_source)| Change::SetFlow { flow, action, ttl, check_source });
+    let flags = vec(
+        select(vec![FlowFlags::SNAT, FlowFlags::SPAT, FlowFlags::DNAT, FlowFlags::DPAT, FlowFlags::VRFT]),
+        0..5,
+    );
+    let translate =
+        (flow(), flow(), flags, mostly(true, Just(false))).prop_map(|(flow, by, flags, linked)| {
+            let by = Flow { protocol: flow.protocol, outwards: !flow.outwards, ..by };
+            Change::Translate { flow, by, flags: flags.into_iter().collect(), linked }
+        });
     prop_oneof![
         12 => set,
+        12 => translate,
         2 => flow().prop_map(Change::RemoveFlow),
         2 => (0..3usize, 0..3usize).prop_map(|(far, by)| Change::Tunnel { far, by }),
         1 => (0..3usize).prop_map(Change::RemoveRoute),

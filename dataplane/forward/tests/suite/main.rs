@@ -15,5 +15,6 @@ mod packets;
 mod plain;
 mod release;
 mod sub_interfaces;
+mod translated;
 mod waiting;
 mod world;

@@ -30,6 +30,8 @@ pub(crate) const REMOTE_MAC: [Mac; 3] =
     [Mac([2, 10, 0, 0, 1, 7]), Mac([2, 10, 0, 0, 1, 8]), Mac([2, 10, 0, 0, 1, 9])];
 
 pub(crate) const VRF: VrfId = VrfId(1);
+/// Where flows may go on; its routes lead elsewhere.
+pub(crate) const OTHER_VRF: VrfId = VrfId(2);
 /// Labels of the guests, routed and bridged.
 pub(crate) const LABELS: [[u32; 2]; 2] = [[16, 17], [18, 19]];
 pub(crate) const VNI: u32 = 5001;
@@ -209,7 +211,9 @@ pub(crate) fn program(tables: &mut Tables, datapath: &mut dyn Datapath) {
             tables.label_add(Label(label), NexthopId(nexthop)).unwrap();
         }
         tables.bridge_add(&bridge(GUEST_MAC[which], BRIDGED[which], None)).unwrap();
-        tables.route_add(&route(VRF, GUEST_ADDRESS[which], ROUTED[which], None)).unwrap();
+        for vrf in [VRF, OTHER_VRF] {
+            tables.route_add(&route(vrf, GUEST_ADDRESS[which], ROUTED[which], None)).unwrap();
+        }
     }
     tables.vni_add(Vni(VNI), NexthopId(TRANSLATE)).unwrap();
     tables.bridge_add(&bridge(Mac::VIRTUAL_ROUTER, L2_RECEIVE, None)).unwrap();
@@ -221,6 +225,8 @@ pub(crate) fn program(tables: &mut Tables, datapath: &mut dyn Datapath) {
     let analyzer = Mirror { nexthop: NexthopId(ANALYZER_TUNNEL), flags: 0, vni: -1, vlan: -1 };
     tables.mirror_add(MirrorId(0), analyzer).unwrap();
     for which in 0..3 {
+        let other = route(OTHER_VRF, REMOTE[which], TUNNEL[(which + 1) % 2], Some(REMOTE_LABEL + 3));
+        tables.route_add(&other).unwrap();
         tables.route_add(&remote_route(which, which)).unwrap();
         tables.bridge_add(&remote_bridge(which, which)).unwrap();
     }

@@ -320,6 +320,7 @@ impl Tables {
             && reverse.reverse.load(Relaxed) == index.0
         {
             reverse.reverse.store(u32::MAX, Relaxed);
+            self.flows.void(linked);
             self.flows.show(linked);
         }
         self.flow_delete(index);
@@ -393,17 +394,10 @@ fn write(
     shared.ecmp_index.load(Acquire)
 }
 
-/// Whether packets are forwarded and nothing else is done to them or with them.
+/// Whether packets are forwarded or translated and nothing else is done to them or with them.
 fn is_simple(spec: &FlowSpec, ecmp_index: i8, action: FlowAction) -> bool {
-    let special = FlowFlags::MIRROR
-        | FlowFlags::VRFT
-        | FlowFlags::SNAT
-        | FlowFlags::SPAT
-        | FlowFlags::DNAT
-        | FlowFlags::DPAT
-        | FlowFlags::LINK_LOCAL
-        | FlowFlags::BGP_SERVICE;
-    action == FlowAction::Forward
+    let special = FlowFlags::MIRROR | FlowFlags::LINK_LOCAL | FlowFlags::BGP_SERVICE;
+    matches!(action, FlowAction::Forward | FlowAction::Nat)
         && !spec.flags.intersects(special)
         && spec.flags1 == 0
         && spec.ttl == 0

@@ -38,14 +38,22 @@ impl State {
         self.0 & Self::ACTIVE != 0
     }
 
-    /// Whether the action is a plain forward: nothing but source check, counters and output.
+    /// Whether the action is a plain forward or a translation: nothing but source check, counters, output, and new
+    /// addresses and ports.
     #[inline]
     #[must_use]
     pub const fn is_simple(self) -> bool {
         self.0 & Self::SIMPLE != 0
     }
 
-    /// Whether packets pass without further questions: the entry is active and a plain forward, this worker owns
+    /// Whether packets have to be translated.
+    #[inline]
+    #[must_use]
+    pub const fn translates(self) -> bool {
+        self.0 >> 24 & 3 == FlowAction::Nat as u32
+    }
+
+    /// Whether packets pass without further questions: the entry is active and simple, this worker owns
     /// it, and nothing is changing, TCP for a TCP segment included.
     #[inline]
     #[must_use]

@@ -17,6 +17,7 @@ mod ports;
 mod settle;
 mod source;
 mod table;
+mod translation;
 mod view;
 
 pub use fold::FlowFolding;
@@ -28,3 +29,4 @@ pub use ports::ServicePorts;
 pub(crate) use source::Inet6Peers;
 pub use source::Source;
 pub use table::{FlowTable, InsertError};
+pub use translation::Translation;

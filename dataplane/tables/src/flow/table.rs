@@ -10,6 +10,7 @@ use super::layout::{FlowAction, HENTRY_VALID, SharedFlow, TcpFlags};
 use super::overflow::OverflowHints;
 use super::ports::ServicePorts;
 use super::settle::settle;
+use super::translation::{Translation, TranslationCell};
 use super::view::FlowViews;
 use crate::geometry::Geometry;
 use crate::mapped::{MapError, Mapped};
@@ -54,6 +55,7 @@ pub struct FlowTable {
     /// What clients map if it is not `shared`.
     pub(super) views: Option<FlowViews>,
     pub(super) foreign: Mapped<Foreign>,
+    translations: Mapped<TranslationCell>,
     /// Per worker, `marks` bytes apart: the blocks in which it counted. Each worker writes bytes of its own,
     /// so that it can write without looking and no other worker waits for the line.
     touched: Mapped<AtomicU8>,
@@ -106,6 +108,7 @@ impl FlowTable {
             shared,
             views,
             foreign: Mapped::private(total)?,
+            translations: Mapped::private(total)?,
             touched: Mapped::private(marks * usize::from(workers))?,
             marks,
             hints: OverflowHints::new(geometry.overflow)?,
@@ -401,6 +404,7 @@ impl FlowTable {
     /// Second step of a removal: the slot may be used again. The generation stays.
     pub fn release(&self, index: FlowIndex) {
         let Some(shared) = self.shared.get(index.index()) else { return };
+        let linked = FlowIndex(shared.reverse.load(Ordering::Relaxed));
         // The chain of a bucket hangs off its fourth entry, which may itself be free: that link stays, and
         // belongs to whoever holds the bucket.
         if index.0 >= self.geometry.entries || index.0 % 4 != 3 {
@@ -409,6 +413,7 @@ impl FlowTable {
         shared.clear();
         // From here on an insertion may fill the slot.
         shared.hash_flags.store(0, Ordering::Release);
+        self.void(linked);
         self.show(index);
         if index.0 < self.geometry.entries {
             self.used.fetch_sub(1, Ordering::Relaxed);
@@ -432,9 +437,43 @@ impl FlowTable {
         self.update_state(index, State::changing);
         hot.forget();
         std::sync::atomic::fence(Ordering::SeqCst);
+        let linked = shared.reverse.load(Ordering::Relaxed);
         let (action, simple) = change(shared);
         self.update_state(index, |state| state.with_action(action, simple).changed());
+        if shared.reverse.load(Ordering::Relaxed) != linked {
+            self.void(FlowIndex(linked));
+        }
         self.show(index);
+    }
+
+    /// Voids what was compiled for an entry. A translation is made of the key of the entry that this one is linked to,
+    /// so it ends when that one goes or is linked to another.
+    pub(crate) fn void(&self, index: FlowIndex) {
+        if let Some(hot) = self.hot.get(index.index()) {
+            hot.void(hot.state());
+        }
+    }
+
+    /// Stores what [`HotFlow::compile`] is about to make valid for a translated flow. For the owning worker only.
+    pub fn set_translation(&self, index: FlowIndex, translation: &Translation) {
+        if let Some(cell) = self.translations.get(index.index()) {
+            cell.store(translation);
+        }
+    }
+
+    /// What [`FlowTable::set_translation`] stored last. For the owning worker only.
+    #[inline]
+    #[must_use]
+    pub fn translation(&self, index: FlowIndex) -> Option<Translation> {
+        Some(self.translations.get(index.index())?.load())
+    }
+
+    /// Asks for the line of a translation.
+    #[inline]
+    pub fn prefetch_translation(&self, index: FlowIndex) {
+        if let Some(cell) = self.translations.get(index.index()) {
+            prefetch(cell);
+        }
     }
 
     /// Reads the shared half so that all of it belongs to one state. `None` when a change does not end
