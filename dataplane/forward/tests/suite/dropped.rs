@@ -73,7 +73,9 @@ fn drops_are_logged_with_the_first_bytes_of_packets() {
         for (dropped, bytes) in log.iter().zip([&frames[0][14..], &frames[1][14..], &frames[2][..]]) {
             let length = if minimal { 0 } else { bytes.len().min(100) };
             assert_eq!(usize::from(dropped.head_len), length);
-            assert_eq!(dropped.head[..length], bytes[..length]);
+            // The TTL of the outer header and its checksum have changed on the way.
+            let same = [0..length.min(8), length.min(12)..length];
+            assert!(same.into_iter().all(|range| dropped.head[range.clone()] == bytes[range]));
             assert!(dropped.head[length..].iter().all(|byte| *byte == 0));
         }
         lab.close();
