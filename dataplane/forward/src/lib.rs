@@ -92,6 +92,7 @@ impl Forwarder {
     /// Does what is due at this time: gives up packets that waited too long.
     pub fn tick(&mut self, now: Now, pool: &mut FramePool, out: &mut Output) {
         self.with_tables(now, pool, out, |full, _| {
+            full.refill_burst();
             full.expire_held();
             full.expire_fragments();
         });

@@ -20,6 +20,11 @@ impl<T> Deferred<T> {
         self.fresh.push(item);
     }
 
+    /// Whether nothing waits.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.fresh.is_empty() && self.waiting.is_empty()
+    }
+
     /// Starts the grace period of everything added so far: workers that begin a batch from now on do not
     /// find it.
     pub(crate) fn seal(&mut self, grace: &Grace) {

@@ -3,6 +3,24 @@
 use vr_types::Release;
 
 use crate::drop_log::DropLogging;
+use crate::flow::{BurstLimits, QuotaLimits};
+
+/// What the configuration says about flows, beyond what the original has. Clients neither see nor change it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FlowOptions {
+    /// Packets that one flow may keep waiting for the agent.
+    pub hold_queue: usize,
+    /// Whether half-open and one-way flows make room when there is little.
+    pub protect: bool,
+    /// How many entries flows of a VRF and of an interface may have.
+    pub quotas: QuotaLimits,
+}
+
+impl Default for FlowOptions {
+    fn default() -> Self {
+        Self { hold_queue: 3, protect: false, quotas: QuotaLimits::default() }
+    }
+}
 
 /// Settings that the agent and the `vrouter` utility read and change. What this forwarder has no use for is
 /// remembered all the same, so that a GET shows what was set.
@@ -52,6 +70,8 @@ pub struct Options {
     pub drop_log: DropLogging,
     /// Close flows on any RST.
     pub close_flow_on_rst: bool,
+    /// Flows.
+    pub flows: FlowOptions,
     /// Log level, 1 to 8.
     pub log_level: u32,
     /// Log types that are on, each at its place of the original's list.
@@ -83,6 +103,7 @@ impl Default for Options {
             packet_dump: 0,
             drop_log: DropLogging::default(),
             close_flow_on_rst: false,
+            flows: FlowOptions::default(),
             log_level: 7,
             log_types: original_log_types(),
         }
@@ -101,6 +122,14 @@ const LOG_TYPES: [i32; 4] = [1, 2, 4, 8];
 const FIRST_LOG_TYPE: usize = 24;
 
 impl Options {
+    /// Flows that may be made beyond the hold limit; what makes no sense is nothing.
+    #[must_use]
+    pub fn burst(&self) -> BurstLimits {
+        let [tokens, interval, step] = [self.burst_tokens, self.burst_interval, self.burst_step]
+            .map(|value| u32::try_from(value).unwrap_or(0));
+        BurstLimits { tokens, interval, step }
+    }
+
     /// Switches a log type on or off; one that does not exist is ignored.
     pub(crate) fn set_log_type(&mut self, kind: i32, is_on: bool) {
         let place = LOG_TYPES.iter().position(|known| *known == kind).map(|number| FIRST_LOG_TYPE + number);

@@ -139,7 +139,9 @@ impl Full<'_> {
         if entry.action == FlowAction::Hold as u16 {
             return Err(Stop::Hold(index, resume));
         }
-        let translation = self.apply(pkt, index, &entry)?;
+        let applied = self.apply(pkt, index, &entry);
+        self.evict_if_over(index);
+        let translation = applied?;
         if state.is_simple() && self.flows.claim(index, self.worker) {
             let checked_by = self.tables.nexthop_slot(entry.source_nexthop).map(NexthopGroup::of);
             pkt.compilable = checked_by.and_then(|checked_by| {

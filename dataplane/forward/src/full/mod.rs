@@ -11,12 +11,14 @@ mod deliver;
 mod drop_log;
 mod ecmp;
 mod encap;
+mod evict;
 mod fabric;
 mod flow;
 mod flow_key;
 mod fragments;
 mod guest;
 mod hold;
+mod hold_queue;
 mod host;
 mod ip;
 mod local;
@@ -34,7 +36,7 @@ mod tunnel;
 mod tunnel_in;
 
 pub(crate) use fragments::{Datagram, Fragments};
-pub(crate) use hold::HoldQueues;
+pub(crate) use hold_queue::HoldQueues;
 pub(crate) use ip::decrement_ttl;
 pub(crate) use pkt::{Kind, Pkt, Resume};
 

@@ -97,6 +97,8 @@ pub(crate) struct Pkt {
     /// VRF in which lookups are made now.
     pub(crate) vrf: VrfId,
     pub(crate) flow: Option<FlowIndex>,
+    /// Packets and bytes that an evicted flow has left in the entry that this packet made.
+    pub(crate) left: (u64, u64),
     /// Label or VNI: on ingress the received one, on egress the one to push.
     pub(crate) label: Option<u32>,
     pub(crate) label_is_vni: bool,
@@ -163,6 +165,7 @@ impl Pkt {
             kind: Kind::Unknown,
             vrf,
             flow: None,
+            left: (0, 0),
             label: None,
             label_is_vni: false,
             outer_source: None,

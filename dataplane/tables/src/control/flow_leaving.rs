@@ -1,37 +1,73 @@
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 use vr_types::FlowIndex;
 
 use crate::deferred::Deferred;
 use crate::flow::{FlowTable, ServicePorts};
 use crate::grace::Grace;
 
+/// Why an entry goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Exit {
+    /// The agent has removed it.
+    Deleted,
+    /// It makes room.
+    Evicted,
+}
+
 /// Entries on their way out of the table.
 #[derive(Default)]
 pub(super) struct LeavingFlows {
     /// Entries whose bucket was busy.
-    linked: Vec<FlowIndex>,
-    unlinked: Deferred<FlowIndex>,
+    linked: Vec<(FlowIndex, Exit)>,
+    unlinked: Deferred<(FlowIndex, Exit)>,
+    evicting: HashSet<FlowIndex>,
 }
 
 impl LeavingFlows {
-    /// Unlinks an entry now or soon.
+    /// Unlinks an entry that was removed, now or soon.
     pub(super) fn remove(&mut self, flows: &FlowTable, index: FlowIndex) {
+        self.unlink(flows, index, Exit::Deleted);
+    }
+
+    /// Unlinks an entry that is evicted, now or soon.
+    pub(super) fn evict(&mut self, flows: &FlowTable, index: FlowIndex) {
+        self.evicting.insert(index);
+        self.unlink(flows, index, Exit::Evicted);
+    }
+
+    fn unlink(&mut self, flows: &FlowTable, index: FlowIndex, exit: Exit) {
         if flows.unlink(index) {
-            self.unlinked.push(index);
+            self.unlinked.push((index, exit));
         } else {
-            self.linked.push(index);
+            self.linked.push((index, exit));
         }
+    }
+
+    /// Whether an entry is on its way out because it makes room.
+    pub(super) fn is_evicting(&self, index: FlowIndex) -> bool {
+        self.evicting.contains(&index)
+    }
+
+    /// Whether nothing is on its way.
+    pub(super) fn is_empty(&self) -> bool {
+        self.linked.is_empty() && self.unlinked.is_empty()
     }
 
     /// Goes on with what is due.
     pub(super) fn advance(&mut self, flows: &FlowTable, grace: &Grace) {
-        for index in std::mem::take(&mut self.linked) {
-            self.remove(flows, index);
+        for (index, exit) in std::mem::take(&mut self.linked) {
+            self.unlink(flows, index, exit);
         }
         self.unlinked.seal(grace);
-        while let Some(indexes) = self.unlinked.take(grace) {
-            for index in indexes {
-                flows.release(index);
+        while let Some(entries) = self.unlinked.take(grace) {
+            for (index, exit) in entries {
+                match exit {
+                    Exit::Deleted => flows.release(index),
+                    Exit::Evicted => {
+                        flows.release_evicted(index);
+                        self.evicting.remove(&index);
+                    }
+                }
             }
         }
     }

@@ -9,7 +9,11 @@ mod datapath;
 mod error;
 mod files;
 mod flow;
+mod flow_evict;
 mod flow_leaving;
+mod flow_relief;
+mod flow_spec;
+mod flow_write;
 mod given;
 mod label;
 mod nexthop;
@@ -33,7 +37,7 @@ pub use bridge::{BridgeSpec, BridgeView};
 pub use config::{LimitError, Limits, TablesConfig};
 pub use datapath::{AttachError, Attached, Datapath, PortTotals};
 pub use error::CommandError;
-pub use flow::{FlowReply, FlowSpec, FlowTotals, Reverse};
+pub use flow_spec::{FlowReply, FlowSpec, FlowTotals, Reverse};
 pub use given::GivenMac;
 pub use nexthop::{NexthopKind, NexthopSpec, NexthopView};
 pub use route::{Prefix, RouteSpec, RouteView};
@@ -52,6 +56,7 @@ use crate::stats::{Stats, WorkerStats};
 use files::TableFiles;
 use flow::FlowCounts;
 use flow_leaving::{LeavingFlows, Services};
+use flow_relief::Relief;
 use nexthop_store::NexthopStore;
 use route::VrfRoutes;
 
@@ -79,6 +84,7 @@ pub struct Tables {
     flows: Arc<FlowTable>,
     flow_counts: FlowCounts,
     leaving: LeavingFlows,
+    relief: Relief,
     services: Services,
     holds: Arc<HoldCounters>,
     grace: Arc<Grace>,
@@ -102,7 +108,11 @@ impl Tables {
         ];
         let explain = |error| files.explain(error, sizes);
         let flows = FlowTable::of_release(options.release, limits.flows, workers, files.flow());
-        let flows = flows.map_err(explain)?;
+        let quotas = |flows: FlowTable| {
+            let numbers = [limits.vrfs, limits.interfaces].map(|number| number as usize);
+            flows.with_quotas(options.flows.quotas, numbers[0], numbers[1])
+        };
+        let flows = flows.and_then(quotas).map_err(explain)?;
         let bridge = BridgeTable::of_release(options.release, limits.bridge, workers, files.bridge());
         let bridge = bridge.map_err(explain)?;
         let worker_stats = (0..workers)
@@ -133,6 +143,7 @@ impl Tables {
             flows: Arc::new(flows),
             flow_counts: FlowCounts::default(),
             leaving: LeavingFlows::default(),
+            relief: Relief::default(),
             services: Services::default(),
             holds: Arc::new(HoldCounters::default()),
             grace: Arc::new(Grace::new(workers)),
@@ -144,6 +155,7 @@ impl Tables {
 
     /// Before a command: what became free meanwhile is free.
     fn begin(&mut self) {
+        self.evict_marked();
         self.leaving.advance(&self.flows, &self.grace);
         self.nexthops.recycle(&self.grace);
         self.bridge.recycle(&self.grace);

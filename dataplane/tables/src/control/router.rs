@@ -111,6 +111,7 @@ impl Tables {
         }
         self.stats.clear_vrfs();
         self.begin();
+        self.flow_clear_evicted();
     }
 
     fn empty_snapshot(&self) -> Snapshot {

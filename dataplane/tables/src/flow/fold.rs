@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 
 use vr_types::FlowIndex;
 
-use super::hot::State;
+use super::state::State;
 use super::table::FlowTable;
 use crate::deferred::Deferred;
 use crate::grace::Grace;
@@ -66,8 +66,8 @@ impl FlowFolding {
             && !state.is_unowned()
             && !state.is_between_owners()
         {
-            table.update_state(index, State::between_owners);
-            self.between_owners.push((index, state.generation()));
+            let before = table.update_state(index, State::between_owners).unwrap_or(state);
+            self.between_owners.push((index, before.generation()));
         }
     }
 

@@ -1,7 +1,8 @@
 //! The 256 bytes of an entry that the agent maps (control.md 5.2).
 #![allow(unsafe_code, reason = "states a property of a plain layout")]
 
-use std::sync::atomic::{AtomicI8, AtomicU8, AtomicU16, AtomicU32, Ordering::Relaxed};
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use std::sync::atomic::{AtomicI8, AtomicU8, AtomicU16, AtomicU32};
 
 use super::key::FlowKey;
 use crate::mapped::Zeroed;
@@ -188,9 +189,11 @@ impl SharedFlow {
     /// The key, if the slot is in use.
     #[must_use]
     pub fn key(&self) -> Option<FlowKey> {
-        if self.hash_flags.load(Relaxed) & HENTRY_VALID == 0 {
-            return None;
-        }
+        if self.hash_flags.load(Relaxed) & HENTRY_VALID == 0 { None } else { self.last_key() }
+    }
+
+    /// The key of an entry that is in use, or of one that was evicted and has had no successor yet.
+    pub(super) fn last_key(&self) -> Option<FlowKey> {
         FlowKey::from_words(std::array::from_fn(|i| self.key[i].load(Relaxed)))
     }
 
@@ -241,11 +244,31 @@ impl SharedFlow {
         self.bytes_overflow.store((bytes >> 32) as u16, Relaxed);
     }
 
-    /// A fresh entry: everything at its initial value but key, generation and whether it is in use. The link
-    /// goes from its old value to the new one at once: the chain of a bucket hangs off its fourth entry, and
-    /// is walked while that one gets another user.
+    /// Begins a change that nobody else may make at the same time, if nobody is making one, the agent knows the entry
+    /// and it is not being removed: [`FlowFlags::MODIFIED`] is the lock.
+    pub(super) fn start_change(&self, unless: FlowFlags) -> bool {
+        let unless = unless | FlowFlags::MODIFIED | FlowFlags::EVICTED | FlowFlags::NEW_FLOW;
+        let start = |flags: u16| {
+            let free = !FlowFlags::from_bits_truncate(flags).intersects(unless);
+            free.then_some(flags | FlowFlags::MODIFIED.bits())
+        };
+        self.flags.fetch_update(Acquire, Relaxed, start).is_ok()
+    }
+
+    /// Ends what [`SharedFlow::start_change`] has begun, with some flags more or less.
+    pub(super) fn end_change(&self, add: FlowFlags, remove: FlowFlags) {
+        let end = |flags: u16| Some((flags & !(remove | FlowFlags::MODIFIED).bits()) | add.bits());
+        // Never refused.
+        let _ = self.flags.fetch_update(Release, Relaxed, end);
+    }
+
+    /// A fresh entry: everything at its initial value but key, generation and whether it is in use. Counters stay, for
+    /// the next user is told what an evicted one has left. The link goes from its old value to the new one at once: the
+    /// chain of a bucket hangs off its fourth entry, and is walked while that one gets another user.
     pub(super) fn initialise(&self, index: u32, bucket: u32, next: u32) {
+        let (packets, bytes) = self.counters();
         self.clear();
+        self.set_counters(packets, bytes);
         self.index.store(index, Relaxed);
         self.bucket_index.store(bucket, Relaxed);
         self.next_index.store(next, Relaxed);

@@ -6,27 +6,40 @@
 //! the truth for which field, and who may change what under which memory order. Clients of R2.20 map entries of 128
 //! bytes: copies of the shared half, which then is private (`view.rs`).
 
+mod burst;
+mod change;
+mod count;
+mod evict;
 mod fold;
 mod foreign;
 mod holds;
 mod hot;
+mod insert;
 mod key;
 mod layout;
+mod memory;
 mod overflow;
 mod ports;
+mod quota;
 mod settle;
 mod source;
+mod state;
 mod table;
 mod translation;
 mod view;
 
+pub use burst::{Burst, BurstLimits};
+pub(crate) use evict::Candidate;
 pub use fold::FlowFolding;
 pub use holds::HoldCounters;
-pub use hot::{Compiled, EgressKind, HotFlow, State};
+pub use hot::{Compiled, EgressKind, HotFlow};
+pub use insert::InsertError;
 pub use key::{FlowHash, FlowKey};
 pub use layout::{FlowAction, FlowFlags, SharedFlow, TcpFlags};
 pub use ports::ServicePorts;
+pub use quota::{Charge, QuotaLimits, QuotaUse, Quotas};
 pub(crate) use source::Inet6Peers;
 pub use source::Source;
-pub use table::{FlowTable, InsertError};
+pub use state::State;
+pub use table::FlowTable;
 pub use translation::Translation;

@@ -26,6 +26,10 @@ impl OverflowHints {
         Ok(Self { places: Mapped::private(sets * WAYS)?, sets })
     }
 
+    pub(super) fn bytes(&self) -> usize {
+        size_of_val(&*self.places)
+    }
+
     const fn value(hash: FlowHash, index: FlowIndex) -> u64 {
         (hash.secondary as u64) << 32 | (index.0 as u64 + 1)
     }

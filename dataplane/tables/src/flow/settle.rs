@@ -18,9 +18,10 @@ pub(super) fn settle(flags: impl Fn() -> TcpFlags, store: impl Fn(bool)) {
     }
 }
 
-/// Whether a segment without SYN, FIN and RST changes nothing but the acknowledgement number.
+/// Whether a segment without SYN, FIN and RST changes nothing but the acknowledgement number. When the connection is
+/// over, it marks the flow for eviction.
 const fn is_settled(flags: TcpFlags) -> bool {
-    !flags.contains(TcpFlags::FIN_R)
+    !flags.intersects(TcpFlags::FIN_R.union(TcpFlags::DEAD))
         && (!flags.contains(TcpFlags::SYN_R) || flags.contains(TcpFlags::ESTABLISHED_R))
 }
 

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, fence};
 
 use vr_types::{FlowIndex, Release};
 
-use super::layout::{HENTRY_VALID, SharedFlow};
+use super::layout::{FlowFlags, HENTRY_VALID, SharedFlow};
 use super::table::FlowTable;
 use crate::mapped::{MapError, Mapped, Zeroed};
 
@@ -56,6 +56,11 @@ impl FlowViews {
         }
     }
 
+    /// Bytes of all entries.
+    pub(super) fn bytes_of_all(&self) -> usize {
+        size_of_val(&*self.0)
+    }
+
     fn bytes(&self, index: FlowIndex) -> Option<[u8; Self::SIZE]> {
         let view = self.0.get(index.index())?;
         let mut bytes = [0; Self::SIZE];
@@ -76,15 +81,17 @@ fn words(shared: &SharedFlow) -> [u64; FlowViews::SIZE / 8] {
     words
 }
 
-/// The entry as R2.20 lays it out. A free one has nothing but its link, which may belong to the bucket. The agent of
-/// R2.20 has no IPv6 flows, so that keys are of IPv4.
+/// The entry as R2.20 lays it out. A free one has nothing but its link, which may belong to the bucket; one that was
+/// evicted keeps the rest until it has a successor. The agent of R2.20 has no IPv6 flows, so that keys are of IPv4.
 fn image(shared: &SharedFlow) -> [u8; FlowViews::SIZE] {
     let mut bytes = [0; FlowViews::SIZE];
     put(&mut bytes, 16, shared.next_index.load(Relaxed).to_ne_bytes());
-    let Some(key) = shared.key() else { return bytes };
+    let valid = shared.hash_flags.load(Relaxed) & HENTRY_VALID;
+    let kept = valid != 0 || shared.flags().contains(FlowFlags::EVICTED);
+    let Some(key) = shared.last_key().filter(|_| kept) else { return bytes };
     put(&mut bytes, 8, shared.index.load(Relaxed).to_ne_bytes());
     put(&mut bytes, 12, shared.bucket().to_ne_bytes());
-    put(&mut bytes, 20, [HENTRY_VALID]);
+    put(&mut bytes, 20, [valid]);
     if let (std::net::IpAddr::V4(source), std::net::IpAddr::V4(destination)) =
         (key.source(), key.destination())
     {
