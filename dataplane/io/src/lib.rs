@@ -38,4 +38,4 @@ pub use pkt0::{LONGEST_PKT0_FRAME, Pkt0Port, Pkt0Socket};
 pub use port::{Capabilities, ETHERNET_HEADER, Port, PortKind, Readiness};
 pub use replay::ReplayPort;
 pub use tap::{TapConfig, TapPort};
-pub use vhost_user::{VhostUser, VhostUserConfig, VhostUserPort, VhostUserRole};
+pub use vhost_user::{VhostUser, VhostUserConfig, VhostUserGuest, VhostUserPort, VhostUserRole};

@@ -98,7 +98,7 @@ fn loops_through_the_guest(role: VhostUserRole, device: &str) {
     let mut thread = VhostUser::start().unwrap();
     let path = directory.path().join("uvh_vif_vm");
     let mut ports =
-        thread.open(&VhostUserConfig { path: path.clone(), role, ports: 2, mock: false }).unwrap();
+        thread.open(&VhostUserConfig { ports: 2, ..VhostUserConfig::new(path.clone(), role) }).unwrap();
     let mut pool = PoolSet::new(1, PoolSizes { packets: PACKETS, supers: 8 }).unwrap().1.remove(0);
     let mut guest = Guest::start(&path, device);
 

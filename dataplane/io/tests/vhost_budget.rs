@@ -21,7 +21,7 @@ fn a_flood_of_malformed_chains_in_all_pairs_is_taken_in_turns() {
     let directory = TempDir::with_prefix("vrx-io-").unwrap();
     let path = directory.path().join("uvh_vif_tap1");
     let mut thread = VhostUser::start().unwrap();
-    let config = VhostUserConfig { path: path.clone(), role: VhostUserRole::Client, ports: 1, mock: true };
+    let config = VhostUserConfig { mock: true, ..VhostUserConfig::new(path.clone(), VhostUserRole::Client) };
     let mut port = thread.open(&config).unwrap().remove(0);
     let mut pool = PoolSet::new(1, PoolSizes { packets: 128, supers: 1 }).unwrap().1.remove(0);
     let features = Some(MQ | PROTOCOL_FEATURES);

@@ -34,7 +34,7 @@ impl Rig {
         let directory = TempDir::with_prefix("vrx-io-").unwrap();
         let mut thread = VhostUser::start().unwrap();
         let path = directory.path().join("uvh_vif_tap1");
-        let config = VhostUserConfig { path, role, ports, mock };
+        let config = VhostUserConfig { ports, mock, ..VhostUserConfig::new(path, role) };
         let ports = thread.open(&config).unwrap();
         let (_, mut pools) = PoolSet::new(1, PoolSizes { packets: PACKETS, supers: 16 }).unwrap();
         Self { directory, thread, ports, pool: pools.remove(0) }
@@ -333,7 +333,7 @@ fn servers_replace_stale_sockets_and_remove_their_own() {
     let mut rig = Rig::new(VhostUserRole::Server, 1, false);
     let path = rig.directory.path().join("uvh_vif_tap2");
     drop(UnixListener::bind(&path).unwrap());
-    let config = VhostUserConfig { path: path.clone(), role: VhostUserRole::Server, ports: 1, mock: false };
+    let config = VhostUserConfig::new(path.clone(), VhostUserRole::Server);
     rig.ports[0] = rig.thread.open(&config).unwrap().remove(0);
     let used = rig.thread.open(&config).err();
     assert!(matches!(used, Some(PortError::SocketInUse(_))), "{used:?}");
@@ -409,5 +409,40 @@ fn nonsense_ends_the_connection_and_nothing_else() {
         rig.ports[0].receive(&mut rig.pool, &mut batch);
         descriptors() == before
     });
+    rig.close();
+}
+
+#[test]
+fn who_does_not_negotiate_goes_on_with_what_was_negotiated_before() {
+    let _alone = alone();
+    let mut rig = Rig::client();
+    let path = rig.directory.path().join("uvh_vif_tap2");
+    let file = rig.directory.path().join("tap2");
+    let config = VhostUserConfig {
+        features: Some(file.clone()),
+        ..VhostUserConfig::new(path.clone(), VhostUserRole::Client)
+    };
+    rig.ports[0] = rig.thread.open(&config).unwrap().remove(0);
+    let guest = rig.ports[0].guest();
+    let state = || (guest.merges_buffers(), guest.wants_super_frames());
+    assert_eq!(state(), (false, false));
+
+    let features = CSUM | GUEST_CSUM | GUEST_TSO | HOST_TSO | MRG_RXBUF;
+    let negotiates = Manners { features: Some(features), ..Manners::default() };
+    let mut front_end = FrontEnd::listen(&path, &negotiates);
+    rig.reach(0, &mut front_end, 0);
+    assert_eq!(state(), (true, true));
+    assert_eq!(fs::read_to_string(&file).unwrap(), format!("{features:#x}\n"));
+    drop(front_end);
+    eventually("nobody is there", || state() == (false, false));
+
+    let silent = Manners { features: None, ..Manners::default() };
+    let mut front_end = FrontEnd::listen(&path, &silent);
+    front_end.expect_header(12);
+    rig.reach(0, &mut front_end, 0);
+    assert_eq!(state(), (true, true));
+    front_end.send(0, &PLAIN, &packet(60, 3));
+    assert_eq!(rig.receive(0, 1), [(packet(60, 3), Offload::NONE)]);
+    drop(front_end);
     rig.close();
 }

@@ -135,6 +135,10 @@ fn control_loop(
             }
             tables.publish();
         }
+        let news = workers.factory().negotiated().map(|(vif, flags)| tables.set_owned_flags(vif, flags));
+        if news.fold(false, |any, new| any | new) {
+            tables.publish();
+        }
         tables.housekeep();
         if looked.elapsed() >= ADDRESSES {
             looked = Instant::now();

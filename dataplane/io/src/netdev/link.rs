@@ -1,3 +1,5 @@
+use std::io;
+
 use crate::PortError;
 use crate::netdev::netlink::Message;
 use crate::netdev::{Request, index};
@@ -48,6 +50,19 @@ pub fn delete(name: &str) -> Result<(), PortError> {
     Message::link(libc::RTM_DELLINK, 0, index(name)?)
         .send()
         .map_err(|error| PortError::device(name, "removing", error))
+}
+
+/// Tells the listeners of the routing socket that a link which is no device of the kernel has come up or gone down
+/// (control.md 3.6).
+///
+/// # Errors
+/// What the kernel says; it needs `CAP_NET_ADMIN`.
+pub(crate) fn announce(name: &str, up: bool) -> io::Result<()> {
+    let down = libc::IFF_UP | libc::IFF_BROADCAST;
+    let flags = if up { down | libc::IFF_RUNNING | libc::IFF_MULTICAST } else { down };
+    let mut message = Message::notification(flags);
+    message.put_str(libc::IFLA_IFNAME, name);
+    message.multicast((libc::RTMGRP_LINK | libc::RTMGRP_IPV4_IFADDR) as u32)
 }
 
 /// Turns the kernel's own IPv6 address of a device on or off. With it the kernel sends router solicitations and

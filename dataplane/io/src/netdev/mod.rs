@@ -13,6 +13,7 @@ use vr_types::Mac;
 use crate::{PortError, sys};
 
 pub use ethtool::{Feature, Queues, feature, queues, set_feature, spread_udp};
+pub(crate) use link::announce;
 pub use link::{create_veth, delete, set_ipv6_autoconfiguration};
 pub(crate) use request::Request;
 

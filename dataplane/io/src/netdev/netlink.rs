@@ -1,7 +1,7 @@
 //! Requests to the kernel's routing socket (rtnetlink(7)).
 
 use std::io;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 
 use nix::sys::socket::{
     AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, recv, sendto, socket,
@@ -24,6 +24,35 @@ impl Message {
         let mut message = Self { bytes };
         message.put_link(index);
         message
+    }
+
+    /// A notification about a link that is no device of the kernel, as the kernel sends them: no request.
+    pub(super) fn notification(flags: i32) -> Self {
+        let mut bytes = vec![0; HEADER];
+        bytes[4..6].copy_from_slice(&libc::RTM_NEWLINK.to_ne_bytes());
+        bytes.extend([0; 4]);
+        bytes.extend((-1_i32).to_ne_bytes());
+        bytes.extend((flags as u32).to_ne_bytes());
+        bytes.extend(u32::MAX.to_ne_bytes());
+        Self { bytes }
+    }
+
+    /// Sends it to all members of these groups.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub(super) fn multicast(mut self, groups: u32) -> io::Result<()> {
+        let netlink = self.finish()?;
+        sendto(netlink.as_raw_fd(), &self.bytes, &NetlinkAddr::new(0, groups), MsgFlags::empty())?;
+        Ok(())
+    }
+
+    /// Writes the length, now that it is known, and opens a socket.
+    fn finish(&mut self) -> io::Result<OwnedFd> {
+        let len = (self.bytes.len() as u32).to_ne_bytes();
+        self.bytes[..4].copy_from_slice(&len);
+        let kind = SockProtocol::NetlinkRoute;
+        Ok(socket(AddressFamily::Netlink, SockType::Raw, SockFlag::SOCK_CLOEXEC, kind)?)
     }
 
     /// Adds `struct ifinfomsg`, of which only the index matters here.
@@ -62,14 +91,7 @@ impl Message {
     /// # Errors
     /// What the kernel says.
     pub(super) fn send(mut self) -> io::Result<()> {
-        let len = (self.bytes.len() as u32).to_ne_bytes();
-        self.bytes[..4].copy_from_slice(&len);
-        let netlink = socket(
-            AddressFamily::Netlink,
-            SockType::Raw,
-            SockFlag::SOCK_CLOEXEC,
-            SockProtocol::NetlinkRoute,
-        )?;
+        let netlink = self.finish()?;
         sendto(netlink.as_raw_fd(), &self.bytes, &NetlinkAddr::new(0, 0), MsgFlags::empty())?;
         // The acknowledgement repeats at most the request.
         let mut reply = vec![0; self.bytes.len() + 4096];

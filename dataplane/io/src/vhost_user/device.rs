@@ -1,14 +1,14 @@
 //! What the control thread and the workers share of one interface.
 
 use std::os::fd::{AsFd, BorrowedFd};
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
 
 use crossbeam::utils::CachePadded;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 
-use super::protocol::PAIRS;
+use super::protocol::{PAIRS, feature};
 use super::ring::Ring;
 
 /// A place for a ring. Whoever holds the lock uses the ring; the control thread takes it out only so, and may unmap
@@ -84,7 +84,9 @@ pub(super) struct Device {
     /// Bits of the pairs in use.
     receiving: AtomicU32,
     sending: AtomicU32,
-    /// What the guest takes.
+    /// What the guest has negotiated.
+    features: AtomicU64,
+    /// What it takes by that.
     partial_checksums: AtomicBool,
     super_frames: AtomicBool,
     pub(super) wakers: Vec<Waker>,
@@ -97,6 +99,7 @@ impl Device {
             to_guest: Default::default(),
             receiving: AtomicU32::new(0),
             sending: AtomicU32::new(0),
+            features: AtomicU64::new(0),
             partial_checksums: AtomicBool::new(false),
             super_frames: AtomicBool::new(false),
             wakers: (0..ports.clamp(1, PAIRS)).map(|_| Waker::new()).collect::<Result<_, _>>()?,
@@ -120,7 +123,16 @@ impl Device {
         (self.partial_checksums.load(Ordering::Relaxed), self.super_frames.load(Ordering::Relaxed))
     }
 
-    pub(super) fn set_takes(&self, partial_checksums: bool, super_frames: bool) {
+    /// What the guest has negotiated; nothing while there is none.
+    pub(super) fn features(&self) -> u64 {
+        self.features.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn set_features(&self, features: u64) {
+        let has = |bits| features & bits == bits;
+        let partial_checksums = has(feature::GUEST_CSUM);
+        let super_frames = has(feature::GUEST_TSO4 | feature::GUEST_TSO6);
+        self.features.store(features, Ordering::Relaxed);
         self.partial_checksums.store(partial_checksums, Ordering::Relaxed);
         self.super_frames.store(partial_checksums && super_frames, Ordering::Relaxed);
     }

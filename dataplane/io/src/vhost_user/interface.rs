@@ -8,11 +8,14 @@ use std::time::{Duration, Instant};
 use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollEvent, EpollFlags};
 
+use super::VhostUserConfig;
 use super::connection::Connection;
 use super::device::Device;
 use super::endpoint::{self, Listener};
 use super::protocol::Broken;
 use super::session::{Manners, Session};
+use super::store::FeatureFile;
+use crate::netdev;
 
 /// Between two attempts on a socket that has just appeared: whoever made it listens soon.
 const SOON: Duration = Duration::from_millis(20);
@@ -63,14 +66,35 @@ pub(super) struct Interface {
     role: Role,
     device: Arc<Device>,
     manners: Manners,
+    kept: Option<Arc<FeatureFile>>,
+    /// Under this name its state is announced.
+    announced: Option<String>,
     state: State,
     /// A front end that has connected before its predecessor was done with.
     waiting: Option<OwnedFd>,
 }
 
 impl Interface {
-    pub(super) const fn new(path: PathBuf, role: Role, device: Arc<Device>, manners: Manners) -> Self {
-        Self { path, role, device, manners, state: State::Alone, waiting: None }
+    pub(super) fn new(config: &VhostUserConfig, role: Role, device: Arc<Device>, manners: Manners) -> Self {
+        Self {
+            path: config.path.clone(),
+            role,
+            device,
+            manners,
+            kept: config.features.clone().map(FeatureFile::new).map(Arc::new),
+            announced: config.announced.clone(),
+            state: State::Alone,
+            waiting: None,
+        }
+    }
+
+    /// Tells whoever listens for changes of links whether a front end is there.
+    fn announce(&self, up: bool) {
+        if let Some(name) = &self.announced
+            && let Err(error) = netdev::announce(name, up)
+        {
+            tracing::warn!(name, %error, "the agent does not hear whether a virtual machine is there");
+        }
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -144,7 +168,9 @@ impl Interface {
         }
         tracing::debug!(path = %self.path.display(), "front end connected");
         let device = Arc::clone(&self.device);
-        self.state = State::Served(Box::new(Session::new(connection, device, self.manners)));
+        let session = Session::new(connection, device, self.manners, self.kept.clone());
+        self.state = State::Served(Box::new(session));
+        self.announce(true);
     }
 
     /// Something can be read, or a front end wants to be accepted.
@@ -177,6 +203,7 @@ impl Interface {
         // The descriptor is this process's alone, and yet a fork could have it.
         let _ = epoll.delete(session.connection().fd());
         session.hang_up();
+        self.announce(false);
         if let Role::Client { next, since, .. } = &mut self.role {
             *since = now;
             // Who breaks the rules would break them again at once.

@@ -19,6 +19,7 @@ mod connection;
 mod device;
 mod endpoint;
 mod fault;
+mod guest;
 mod interface;
 mod log;
 mod memory;
@@ -26,10 +27,12 @@ mod port;
 mod protocol;
 mod ring;
 mod session;
+mod store;
 #[cfg(test)]
 mod tests;
 mod thread;
 mod watcher;
 
+pub use guest::VhostUserGuest;
 pub use port::VhostUserPort;
 pub use thread::{VhostUser, VhostUserConfig, VhostUserRole};

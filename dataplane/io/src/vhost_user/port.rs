@@ -8,6 +8,7 @@ use vr_frame::{Arena, Batch, FramePool, Packet};
 
 use super::chain::Chains;
 use super::device::Device;
+use super::guest::VhostUserGuest;
 use super::protocol::PAIRS;
 use super::ring::{Next, Rest, Ring};
 use super::thread::Registration;
@@ -62,6 +63,12 @@ impl VhostUserPort {
     pub(super) fn new(device: Arc<Device>, number: usize, registration: Arc<Registration>) -> Self {
         let (chains, counters) = (Chains::new(), Arc::default());
         Self { device, number, turn: 0, chains, waiting: Batch::new(), counters, _registration: registration }
+    }
+
+    /// What is known of the guest behind the interface.
+    #[must_use]
+    pub fn guest(&self) -> VhostUserGuest {
+        VhostUserGuest::new(&self.device)
     }
 
     /// The pairs from which this port receives and which are in use.

@@ -12,6 +12,7 @@ use super::log::DirtyLog;
 use super::memory::GuestMemory;
 use super::protocol::{Broken, Message, PAIRS, Reply, Request, RingAddresses, feature};
 use super::ring::{Ring, RingConfig};
+use super::store::FeatureFile;
 use crate::vnet::VNET_HEADER;
 
 /// Messages that are read before others have their turn.
@@ -43,6 +44,7 @@ pub(super) struct Session {
     connection: Connection,
     device: Arc<Device>,
     manners: Manners,
+    kept: Option<Arc<FeatureFile>>,
     features: u64,
     memory: Option<Arc<GuestMemory>>,
     log: Option<Arc<DirtyLog>>,
@@ -50,10 +52,18 @@ pub(super) struct Session {
 }
 
 impl Session {
-    pub(super) fn new(connection: Connection, device: Arc<Device>, manners: Manners) -> Self {
-        device.set_takes(false, false);
+    pub(super) fn new(
+        connection: Connection,
+        device: Arc<Device>,
+        manners: Manners,
+        kept: Option<Arc<FeatureFile>>,
+    ) -> Self {
+        // Who does not negotiate does not enable rings either.
+        let valid = manners.offered & !feature::PROTOCOL_FEATURES;
+        let features = kept.as_ref().map_or(0, |kept| kept.load() & valid);
+        device.set_features(features);
         let rings = Default::default();
-        Self { connection, device, manners, features: 0, memory: None, log: None, rings }
+        Self { connection, device, manners, kept, features, memory: None, log: None, rings }
     }
 
     pub(super) const fn connection(&self) -> &Connection {
@@ -122,8 +132,10 @@ impl Session {
 
     fn set_features(&mut self, features: u64) {
         self.features = features & self.manners.offered;
-        let has = |bits| self.features & bits == bits;
-        self.device.set_takes(has(feature::GUEST_CSUM), has(feature::GUEST_TSO4 | feature::GUEST_TSO6));
+        self.device.set_features(self.features);
+        if let Some(kept) = &self.kept {
+            kept.store(self.features);
+        }
         self.apply_all();
     }
 
@@ -192,7 +204,7 @@ impl Session {
             }
             self.set_kick(number, None);
         }
-        self.device.set_takes(false, false);
+        self.device.set_features(0);
     }
 }
 

@@ -42,6 +42,19 @@ pub struct VhostUserConfig {
     /// Front ends are test rigs (test-rig.md 3): they are offered what the original offers, and are polled, for they
     /// do not tell when they have posted something.
     pub mock: bool,
+    /// Where the features that a front end has negotiated are kept, for one that connects again without that.
+    pub features: Option<PathBuf>,
+    /// The interface's name, if other programs shall hear on the routing socket whether a front end is there
+    /// (control.md 3.6).
+    pub announced: Option<String>,
+}
+
+impl VhostUserConfig {
+    /// An interface with one port, for virtual machines, that keeps and announces nothing.
+    #[must_use]
+    pub const fn new(path: PathBuf, role: VhostUserRole) -> Self {
+        Self { path, role, ports: 1, mock: false, features: None, announced: None }
+    }
 }
 
 enum Command {
@@ -119,7 +132,7 @@ impl VhostUser {
         };
         let offered = if config.mock { feature::ORIGINAL } else { feature::ORIGINAL | feature::VERSION_1 };
         let manners = Manners { offered, polled: config.mock };
-        let interface = Interface::new(config.path.clone(), role, Arc::clone(&device), manners);
+        let interface = Interface::new(config, role, Arc::clone(&device), manners);
         let registration = Arc::new(Registration { line: Arc::clone(&self.line), id: self.next });
         self.line.send(Command::Open(self.next, Box::new(interface)));
         self.next += 1;

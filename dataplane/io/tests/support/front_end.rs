@@ -244,6 +244,11 @@ impl FrontEnd {
         self.make_available(2 * pair, number);
     }
 
+    /// Headers have so many bytes, whatever was negotiated on this connection.
+    pub fn expect_header(&mut self, bytes: usize) {
+        self.header = bytes;
+    }
+
     /// Posts a packet behind a header, in one descriptor, which is said to be written to, as rigs do. Waits for
     /// room.
     pub fn send(&mut self, pair: usize, header: &[u8; 10], packet: &[u8]) {

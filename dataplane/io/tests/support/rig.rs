@@ -286,7 +286,7 @@ fn machine(keep: &mut Vec<Box<dyn Any>>) -> (VhostUserPort, MachinePeer) {
     let directory = TempDir::with_prefix("vrx-io-").unwrap();
     let path = directory.path().join("uvh_vif_vm");
     let mut thread = VhostUser::start().unwrap();
-    let config = VhostUserConfig { path: path.clone(), role: VhostUserRole::Client, ports: 1, mock: false };
+    let config = VhostUserConfig::new(path.clone(), VhostUserRole::Client);
     let port = thread.open(&config).unwrap().remove(0);
     let features = CSUM | GUEST_CSUM | GUEST_TSO | HOST_TSO | MRG_RXBUF;
     let manners =

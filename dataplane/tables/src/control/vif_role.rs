@@ -137,6 +137,19 @@ impl Tables {
         }
     }
 
+    /// What the device or the guest of an interface can do, of [`VifFlags::OWNED`]. Says whether that is news; it is to
+    /// be published then.
+    pub fn set_owned_flags(&mut self, id: VifId, flags: VifFlags) -> bool {
+        let flags = flags & VifFlags::OWNED;
+        let news = self.work.vif(id).is_some_and(|vif| vif.flags & VifFlags::OWNED != flags);
+        if news {
+            self.set_flags(id, VifFlags::OWNED, false);
+            self.set_flags(id, flags, true);
+            self.changed();
+        }
+        news
+    }
+
     fn set_flags(&mut self, id: VifId, flags: VifFlags, on: bool) {
         if let Some(vif) = self.work.vifs.get_mut(id.index()) {
             vif.flags.set(flags, on);

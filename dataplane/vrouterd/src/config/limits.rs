@@ -118,6 +118,25 @@ impl TryFrom<PathBuf> for AbsolutePath {
     }
 }
 
+/// Where features of guests are kept; where the original keeps them, without one.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(transparent)]
+pub(crate) struct FeaturesDir(AbsolutePath);
+
+impl FeaturesDir {
+    /// The path.
+    #[must_use]
+    pub(crate) fn path(&self) -> &Path {
+        self.0.path()
+    }
+}
+
+impl Default for FeaturesDir {
+    fn default() -> Self {
+        Self(AbsolutePath("/var/lib/contrail/vm_feature".into()))
+    }
+}
+
 /// An absolute path short enough for the sockets in it.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "PathBuf")]

@@ -11,7 +11,7 @@ use serde::Deserialize;
 use vr_tables::control::Limits;
 
 pub(crate) use error::ConfigError;
-pub(crate) use limits::{AbsolutePath, Bounded, DeviceName, InstanceName, SocketDir};
+pub(crate) use limits::{AbsolutePath, Bounded, DeviceName, FeaturesDir, InstanceName, SocketDir};
 pub(crate) use release::Compat;
 pub(crate) use sizes::{Buffers, TableSizes};
 
@@ -130,6 +130,8 @@ pub(crate) enum Polling {
 pub(crate) struct VhostUser {
     /// Which side of the sockets this daemon is; without it what the release does.
     pub(crate) role: Option<VhostUserRole>,
+    /// Where the features that guests have negotiated are kept, a file for each interface.
+    pub(crate) features: FeaturesDir,
 }
 
 /// Which side of the sockets of virtual machines this daemon is.
@@ -294,7 +296,7 @@ mod tests {
              flow_overflow = 1024\nbridge = 8192\nbridge_overflow = 2048\n\
              hugetlbfs = \"/dev/hugepages\"\n\
              [buffers]\npackets = 4096\nsuper_frames = 64\n[log]\nlevel = \"debug\"\nfile = \"/l\"\n\
-             [vhost_user]\nrole = \"server\"\n[flows]\nhold_limit = 0\nclose_on_reset = true\n",
+             [vhost_user]\nrole = \"server\"\nfeatures = \"/f\"\n[flows]\nhold_limit = 0\nclose_on_reset = true\n",
         )
         .unwrap();
         assert_eq!(config.fabric.device.as_ref().map(super::DeviceName::as_str), Some("eth1"));
@@ -307,6 +309,7 @@ mod tests {
         assert_eq!(hugetlbfs, Some(Path::new("/dev/hugepages")));
         assert_eq!((config.buffers.sizes().packets, config.buffers.sizes().supers), (4096, 64));
         assert_eq!((config.vhost_user_role(), config.control_port.get()), (VhostUserRole::Server, 5000));
+        assert_eq!(config.vhost_user.features.path(), Path::new("/f"));
         assert_eq!(config.log.file, Some("/l".into()));
         assert_eq!((config.flows.hold_limit.get(), config.flows.close_on_reset), (0, true));
         assert!(parse("mock = true\n").unwrap().mock);

@@ -18,7 +18,7 @@ use vr_frame::PoolSet;
 use vr_io::{Pkt0Socket, netdev};
 use vr_runtime::{KernelMac, Opened, PortFactory, Queue};
 use vr_tables::control::AttachError;
-use vr_tables::vif::{Vif, VifKind};
+use vr_tables::vif::{Vif, VifFlags, VifKind};
 use vr_types::VifId;
 
 use crate::config::{Config, Fabric};
@@ -67,7 +67,7 @@ impl Factory {
             pools,
             fabrics,
             pods: pods::Pods::new(config.instance.as_str()),
-            machines: Machines::new(config.vhost_user_role().into(), config.mock, workers),
+            machines: Machines::new(config),
             mock: config.mock,
             agent: None,
             pkt0: None,
@@ -96,6 +96,12 @@ impl Factory {
             return self.machines.open(vif, &self.directory);
         }
         guest::open(vif.id, name, &mut self.pods)
+    }
+
+    /// The interfaces of virtual machines that have negotiated something else since the last call, and the flags
+    /// that follow.
+    pub(crate) fn negotiated(&mut self) -> impl Iterator<Item = (VifId, VifFlags)> + '_ {
+        self.machines.negotiated()
     }
 
     /// Whether the agent has added its interface and is no longer there.
@@ -148,6 +154,7 @@ impl PortFactory for Factory {
         self.kernel_macs.retain(|(of, ..)| *of != vif);
         self.fabrics.remove(vif);
         self.pods.park(vif);
+        self.machines.closed(vif);
         self.agent.take_if(|agent| agent.is_of(vif));
         tracing::info!(%vif, "port closed");
     }

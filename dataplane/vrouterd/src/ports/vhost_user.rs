@@ -1,12 +1,14 @@
 //! Virtual machines, by vhost-user.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use vr_io::{PortError, VhostUser, VhostUserConfig, VhostUserRole};
+use vr_io::{PortError, VhostUser, VhostUserConfig, VhostUserGuest, VhostUserRole};
 use vr_runtime::{Opened, Queue};
-use vr_tables::vif::Vif;
+use vr_tables::vif::{Vif, VifFlags};
+use vr_types::VifId;
 
 use super::error::OpenError;
+use crate::config::Config;
 
 /// Begin of the name of an interface's socket (control.md 4.3).
 const PREFIX: &str = "uvh_vif_";
@@ -18,11 +20,28 @@ pub(super) struct Machines {
     /// Front ends are test rigs.
     mock: bool,
     workers: u32,
+    /// Where features are kept.
+    features: PathBuf,
+    guests: Vec<Guest>,
+}
+
+/// The guest of an interface, and the flags that it had when it was looked at last.
+struct Guest {
+    vif: VifId,
+    view: VhostUserGuest,
+    flags: VifFlags,
 }
 
 impl Machines {
-    pub(super) const fn new(role: VhostUserRole, mock: bool, workers: u32) -> Self {
-        Self { thread: None, role, mock, workers }
+    pub(super) fn new(config: &Config) -> Self {
+        Self {
+            thread: None,
+            role: config.vhost_user_role().into(),
+            mock: config.mock,
+            workers: config.workers.count.get(),
+            features: config.vhost_user.features.path().to_owned(),
+            guests: Vec::new(),
+        }
     }
 
     /// Opens the socket of an interface in `directory`: a port for each worker, so that each may send.
@@ -31,20 +50,41 @@ impl Machines {
         if name.is_empty() || name.contains('/') {
             return Err(PortError::BadName(name.clone()).into());
         }
-        let config = VhostUserConfig {
-            path: directory.join(format!("{PREFIX}{name}")),
-            role: self.role,
+        let mut config = VhostUserConfig {
             ports: self.workers as usize,
             mock: self.mock,
+            ..VhostUserConfig::new(directory.join(format!("{PREFIX}{name}")), self.role)
         };
+        if !self.mock {
+            config.features = Some(self.features.join(name));
+            config.announced = Some(name.clone());
+        }
         let thread = match &mut self.thread {
             Some(thread) => thread,
             none => none.insert(VhostUser::start()?),
         };
         let detail = format!("{} at {}", role_name(self.role), config.path.display());
+        let ports = thread.open(&config)?;
+        let guests =
+            ports.first().map(|port| Guest { vif: vif.id, view: port.guest(), flags: VifFlags::empty() });
+        self.guests.extend(guests);
         let queue = |port| Queue { detail: detail.clone(), ..Queue::new(Box::new(port)) };
-        let queues = thread.open(&config)?.into_iter().map(queue).collect();
-        Ok(Opened { queues, ..Opened::default() })
+        Ok(Opened { queues: ports.into_iter().map(queue).collect(), ..Opened::default() })
+    }
+
+    /// The interfaces whose guests have negotiated something else since the last call, and the flags that follow.
+    pub(super) fn negotiated(&mut self) -> impl Iterator<Item = (VifId, VifFlags)> + '_ {
+        self.guests.iter_mut().filter_map(|Guest { vif, view, flags }| {
+            let before = *flags;
+            flags.set(VifFlags::GRO_NEEDED, view.wants_super_frames());
+            flags.set(VifFlags::MRG_RXBUF, view.merges_buffers());
+            (*flags != before).then_some((*vif, *flags))
+        })
+    }
+
+    /// The interface is removed.
+    pub(super) fn closed(&mut self, vif: VifId) {
+        self.guests.retain(|guest| guest.vif != vif);
     }
 }
 

@@ -8,9 +8,14 @@
     reason = "a test fails by a panic"
 )]
 
+// The other side of vhost-user.
+#[allow(dead_code, unreachable_pub, reason = "the tests of ports use all of it")]
+#[path = "../../../io/tests/support/front_end.rs"]
+mod front_end;
 mod hostile;
 mod huge;
 mod life;
+mod machines;
 mod node;
 mod refusals;
 mod traps;

@@ -8,7 +8,7 @@ use vr_frame::Batch;
 /// A port at whose other side nobody is.
 fn port(thread: &mut VhostUser, directory: &tempfile::TempDir) -> VhostUserPort {
     let path = directory.path().join("uvh_vif_tap1");
-    let config = VhostUserConfig { path, role: VhostUserRole::Client, ports: 1, mock: false };
+    let config = VhostUserConfig::new(path, VhostUserRole::Client);
     thread.open(&config).unwrap().remove(0)
 }
 
