@@ -10,6 +10,10 @@
 
 mod bad_input;
 mod flows;
+#[allow(dead_code, unreachable_pub, reason = "the tests of ports use all of it")]
+#[path = "../../../io/tests/support/front_end.rs"]
+mod front_end;
+mod machines;
 mod node;
 mod requests;
 mod values;

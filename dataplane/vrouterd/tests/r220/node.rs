@@ -39,13 +39,18 @@ pub(crate) struct Node {
 }
 
 impl Node {
-    /// With empty tables.
+    /// In test mode, with empty tables.
     pub(crate) fn new() -> Self {
+        Self::in_mode(true)
+    }
+
+    /// In test mode or as on a real node, with empty tables.
+    pub(crate) fn in_mode(mock: bool) -> Self {
         let directory = tempfile::Builder::new().prefix("vrx-o-").tempdir_in("/dev/shm").unwrap();
         let file = directory.path().join("vrouterd.toml");
         let port = free_port();
         let text = format!(
-            "socket_dir = \"{}\"\nmock = true\ncompat = \"r2.20\"\ncontrol_port = {port}\n\
+            "socket_dir = \"{}\"\nmock = {mock}\ncompat = \"r2.20\"\ncontrol_port = {port}\n\
              [tables]\nflows = 4096\nflow_overflow = 1024\nbridge = 1024\nbridge_overflow = 256\n\
              [buffers]\npackets = 2048\nsuper_frames = 16\n[log]\nlevel = \"error\"\n",
             directory.path().join("s").display()
