@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use agent_sim::Agent;
-use agent_sim::topology::{Network, Node, Pod, PodId, Topology};
+use agent_sim::topology::{Network, Node, Pod, PodId, Topology, inet6};
 use anyhow::{Context, Result, ensure};
 use tempfile::TempDir;
 
@@ -82,6 +82,9 @@ impl Nodes {
             namespace.up("eth0", POD_MTU, Some(pod.mac))?;
             namespace.address("eth0", pod.address, network.length)?;
             namespace.ip(&["route", "add", "default", "via", &network.router.to_string()])?;
+            if topology.inet6 {
+                add_inet6(&namespace, pod.address, network)?;
+            }
             self.pods.push(namespace);
         }
         let place = Place {
@@ -143,6 +146,14 @@ impl Nodes {
         }
         Ok(())
     }
+}
+
+fn add_inet6(pod: &Namespace, address: Ipv4Addr, network: &Network) -> Result<()> {
+    pod.sysctl("net/ipv6/conf/eth0/disable_ipv6", "0")?;
+    let own = format!("{}/{}", inet6(address), 96 + network.length);
+    pod.ip(&["address", "add", &own, "dev", "eth0", "nodad"])?;
+    pod.ip(&["-6", "route", "add", "default", "via", &inet6(network.router).to_string(), "dev", "eth0"])?;
+    Ok(())
 }
 
 impl Drop for Nodes {

@@ -98,6 +98,7 @@ fn topology() -> Topology {
             port_map: None,
         }],
         link_local: vec![LinkLocal { address: Ipv4Addr::new(169, 254, 169, 254), port: 80, host_port: 8097 }],
+        inet6: true,
     }
 }
 

@@ -7,8 +7,9 @@ use anyhow::{Context, Result, bail};
 use crate::control::{Answer, Control};
 use crate::message::Message;
 use crate::packet::{FiveTuple, Trap};
+use crate::requests::{INET, INET6};
 use crate::rules::{self, Direction};
-use crate::topology::Topology;
+use crate::topology::{Topology, inet6};
 
 const DROP: i16 = 0;
 const FORWARD: i16 = 2;
@@ -109,17 +110,19 @@ fn flow_set(allowed: bool, direction: &Direction, index: i32, generation: u8, ot
     };
     let translate = if direction.other_vrf.is_some() { VRF_TRANSLATE } else { 0 };
     let flags = ACTIVE | REVERSE_VALID | direction.translation | translate;
-    let address = |address: Ipv4Addr| u64::from(u32::from_le_bytes(address.octets()));
     let (tuple, none) = (&direction.tuple, u16::MAX);
+    let (source, destination) = (address(tuple, tuple.source), address(tuple, tuple.destination));
     Message::new("vr_flow_req")
         .i32(1, 0)
         .i32(3, index)
         .i16(4, action)
         .i16(5, flags as i16)
         .i32(6, other)
-        .i32(7, 2)
-        .u64(9, address(tuple.source))
-        .u64(11, address(tuple.destination))
+        .i32(7, if tuple.inet6 { INET6 } else { INET }.into())
+        .u64(8, source[0])
+        .u64(9, source[1])
+        .u64(10, destination[0])
+        .u64(11, destination[1])
         .u16(12, u16::from_le_bytes(tuple.source_port))
         .u16(13, u16::from_le_bytes(tuple.destination_port))
         .byte(14, tuple.protocol)
@@ -135,4 +138,14 @@ fn flow_set(allowed: bool, direction: &Direction, index: i32, generation: u8, ot
         .u16(35, none)
         .byte(39, u8::MAX)
         .stop()
+}
+
+/// An address as the two halves of it lie in memory (control.md 1.3).
+fn address(tuple: &FiveTuple, address: Ipv4Addr) -> [u64; 2] {
+    if tuple.inet6 {
+        let bits = u128::from_le_bytes(inet6(address).octets());
+        [bits as u64, (bits >> 64) as u64]
+    } else {
+        [0, u32::from_le_bytes(address.octets()).into()]
+    }
 }

@@ -2,11 +2,16 @@
 
 use std::net::Ipv4Addr;
 
+use crate::topology::embedded;
+
 const ETHERNET: usize = 14;
 const AGENT_HEADER: usize = 30;
 const IPV4: u16 = 0x0800;
 
+const IPV6: u16 = 0x86DD;
+
 const ICMP: u8 = 1;
+const ICMPV6: u8 = 58;
 const TCP: u8 = 6;
 const UDP: u8 = 17;
 const GRE: u8 = 47;
@@ -55,8 +60,12 @@ impl<'a> Trap<'a> {
 }
 
 /// The addresses that make a flow. Ports are as they lie in the packet; an ICMP echo has its identifier as source.
+///
+/// IPv6 addresses embed IPv4 ones ([`crate::topology::inet6`]), so that rules are the same for both.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FiveTuple {
+    /// Whether packets are IPv6.
+    pub inet6: bool,
     /// Source address.
     pub source: Ipv4Addr,
     /// Destination address.
@@ -73,7 +82,7 @@ impl FiveTuple {
     /// The flow in the other direction. An echo keeps its identifier where it is.
     #[must_use]
     pub fn reversed(&self) -> Self {
-        let (source_port, destination_port) = if self.protocol == ICMP {
+        let (source_port, destination_port) = if matches!(self.protocol, ICMP | ICMPV6) {
             (self.source_port, self.destination_port)
         } else {
             (self.destination_port, self.source_port)
@@ -102,17 +111,21 @@ pub struct Parsed {
     pub outer_source: Option<Ipv4Addr>,
 }
 
-/// Finds the innermost IPv4 packet of a frame; tunnels are looked into only if `fabric` says so.
+/// Finds the innermost packet of a frame; tunnels are looked into only if `fabric` says so.
 pub fn parse(frame: &[u8], fabric: bool) -> Option<Parsed> {
     let packet = ethernet_payload(frame)?;
     let ip = Ip::parse(packet)?;
-    if fabric && let Some(inner) = decapsulate(&ip) {
+    if fabric
+        && !ip.inet6
+        && let Some(inner) = decapsulate(&ip)
+    {
         return Some(Parsed { tuple: tuple(&Ip::parse(inner)?)?, outer_source: Some(ip.source) });
     }
     Some(Parsed { tuple: tuple(&ip)?, outer_source: None })
 }
 
 struct Ip<'a> {
+    inet6: bool,
     source: Ipv4Addr,
     destination: Ipv4Addr,
     protocol: u8,
@@ -122,16 +135,31 @@ struct Ip<'a> {
 impl<'a> Ip<'a> {
     fn parse(packet: &'a [u8]) -> Option<Self> {
         let first = *packet.first()?;
+        if first >> 4 == 6 {
+            return Self::parse_inet6(packet);
+        }
         let header = usize::from(first & 0xF) * 4;
         if first >> 4 != 4 || header < 20 || packet.len() < header {
             return None;
         }
         let address = |at: usize| Ipv4Addr::new(packet[at], packet[at + 1], packet[at + 2], packet[at + 3]);
         Some(Self {
+            inet6: false,
             source: address(12),
             destination: address(16),
             protocol: packet[9],
             payload: packet.get(header..)?,
+        })
+    }
+
+    fn parse_inet6(packet: &'a [u8]) -> Option<Self> {
+        let address = |at: usize| embedded(packet.get(at..at + 16)?.try_into().ok()?);
+        Some(Self {
+            inet6: true,
+            source: address(8)?,
+            destination: address(24)?,
+            protocol: packet[6],
+            payload: packet.get(40..)?,
         })
     }
 }
@@ -146,9 +174,16 @@ fn tuple(ip: &Ip<'_>) -> Option<FiveTuple> {
             3 | 11 => return None,
             other => ([0, 0], [other, 0]),
         },
+        ICMPV6 => match *ip.payload.first()? {
+            128 | 129 => (pair(4)?, [0, 129]),
+            // Errors, as above; and neighbour discovery has no flows.
+            0..128 | 133..=137 => return None,
+            other => ([0, 0], [other, 0]),
+        },
         _ => ([0, 0], [0, 0]),
     };
     Some(FiveTuple {
+        inet6: ip.inet6,
         source: ip.source,
         destination: ip.destination,
         protocol: ip.protocol,
@@ -158,7 +193,7 @@ fn tuple(ip: &Ip<'_>) -> Option<FiveTuple> {
 }
 
 fn ethernet_payload(frame: &[u8]) -> Option<&[u8]> {
-    (u16::from_be_bytes([*frame.get(12)?, *frame.get(13)?]) == IPV4).then(|| &frame[ETHERNET..])
+    matches!(u16::from_be_bytes([*frame.get(12)?, *frame.get(13)?]), IPV4 | IPV6).then(|| &frame[ETHERNET..])
 }
 
 fn decapsulate<'a>(outer: &Ip<'a>) -> Option<&'a [u8]> {
@@ -177,10 +212,14 @@ fn decapsulate<'a>(outer: &Ip<'a>) -> Option<&'a [u8]> {
     }
 }
 
-/// After the label comes a packet or a frame; only a packet begins with a header whose checksum is right.
+/// After the label comes a packet or a frame; only a packet begins with a header whose checksum is right, or with
+/// addresses of ours.
 fn mpls_payload(mpls: &[u8]) -> Option<&[u8]> {
     let inner = mpls.get(4..)?;
-    if Ip::parse(inner).is_some() && checksum_is_right(inner) { Some(inner) } else { ethernet_payload(inner) }
+    match Ip::parse(inner) {
+        Some(ip) if ip.inet6 || checksum_is_right(inner) => Some(inner),
+        _ => ethernet_payload(inner),
+    }
 }
 
 fn checksum_is_right(packet: &[u8]) -> bool {
@@ -236,6 +275,7 @@ mod tests {
     fn inner() -> (Vec<u8>, FiveTuple) {
         let packet = ipv4(6, [10, 0, 0, 1], [10, 0, 0, 2], &[0x03, 0xe8, 0x00, 0x50, 0, 0, 0, 0]);
         let tuple = FiveTuple {
+            inet6: false,
             source: Ipv4Addr::new(10, 0, 0, 1),
             destination: Ipv4Addr::new(10, 0, 0, 2),
             protocol: 6,

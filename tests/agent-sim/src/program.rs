@@ -50,7 +50,7 @@ pub fn node(topology: &Topology, own: usize, tunnel: Tunnel, reach: Reach) -> Ve
         messages.extend(Tunnel::ALL.map(|kind| tunnel_nexthop(topology, own, peer, kind)));
         for pod in 0..topology.nodes[peer].pods.len() {
             messages.push(remote_bridge_route(topology, peer, pod, tunnel));
-            messages.push(remote_inet_route(topology, peer, pod, tunnel, reach));
+            messages.extend(remote_route(topology, peer, pod, tunnel, reach).add_both(topology));
         }
     }
     messages.extend(ways_out(topology, own));
@@ -79,6 +79,10 @@ pub fn remote_inet_route(
     tunnel: Tunnel,
     reach: Reach,
 ) -> Vec<u8> {
+    remote_route(topology, peer, pod, tunnel, reach).add()
+}
+
+fn remote_route(topology: &Topology, peer: usize, pod: usize, tunnel: Tunnel, reach: Reach) -> InetRoute {
     let remote = &topology.nodes[peer].pods[pod];
     let kind = if tunnel == Tunnel::Vxlan { Tunnel::MplsOverUdp } else { tunnel };
     let mac = (reach == Reach::Bridged).then_some(remote.mac);
@@ -90,7 +94,6 @@ pub fn remote_inet_route(
         label: Some(label::routed(pod)),
         mac,
     }
-    .add()
 }
 
 fn fabric(topology: &Topology, own: usize) -> Vec<Vec<u8>> {
@@ -138,7 +141,9 @@ fn fabric(topology: &Topology, own: usize) -> Vec<Vec<u8>> {
 fn network_of_node(topology: &Topology, own: usize, network: usize) -> Vec<Vec<u8>> {
     let entry = &topology.networks[network];
     let vrf = vrf(network);
-    vec![
+    let router =
+        InetRoute { vrf, prefix: entry.router, length: 32, nexthop: nexthop::AGENT, label: None, mac: None };
+    let mut messages = vec![
         vrf_add(vrf),
         Nexthop::new(nexthop::translate(network), nh::VRF_TRANSLATE, BRIDGE, vrf).add(),
         Message::new("vr_vxlan_req")
@@ -149,9 +154,9 @@ fn network_of_node(topology: &Topology, own: usize, network: usize) -> Vec<Vec<u
             .stop(),
         bridge_route(vrf, ROUTER_MAC, nexthop::L2_RECEIVE, 0, 0),
         bridge_route(vrf, topology.nodes[own].mac, nexthop::L2_RECEIVE, 0, 0),
-        InetRoute { vrf, prefix: entry.router, length: 32, nexthop: nexthop::AGENT, label: None, mac: None }
-            .add(),
-    ]
+    ];
+    messages.extend(router.add_both(topology));
+    messages
 }
 
 fn local_pod(topology: &Topology, own: usize, pod: usize) -> Vec<Vec<u8>> {
@@ -161,7 +166,15 @@ fn local_pod(topology: &Topology, own: usize, pod: usize) -> Vec<Vec<u8>> {
     let flags = vif::POLICY | vif::L3 | vif::L2 | vif::DHCP;
     let port = Vif { kind: vif::VIRTUAL, index, name: &entry.port, mac: ROUTER_MAC, vrf, flags };
     let (routed, bridged) = (nexthop::routed(pod), nexthop::bridged(pod));
-    vec![
+    let route = InetRoute {
+        vrf,
+        prefix: entry.address,
+        length: 32,
+        nexthop: routed,
+        label: None,
+        mac: Some(entry.mac),
+    };
+    let mut messages = vec![
         port.message(vif::ETHERNET).ipv4(39, entry.address).i32(48, routed).stop(),
         Nexthop::new(routed, nh::ENCAP, INET, vrf)
             .flags(nh::POLICY)
@@ -176,16 +189,9 @@ fn local_pod(topology: &Topology, own: usize, pod: usize) -> Vec<Vec<u8>> {
         label_add(label::routed(pod), routed),
         label_add(label::bridged(pod), bridged),
         bridge_route(vrf, entry.mac, bridged, 0, 0),
-        InetRoute {
-            vrf,
-            prefix: entry.address,
-            length: 32,
-            nexthop: routed,
-            label: None,
-            mac: Some(entry.mac),
-        }
-        .add(),
-    ]
+    ];
+    messages.extend(route.add_both(topology));
+    messages
 }
 
 /// The broadcast tree; without one the vrouter answers no ARP request of a pod.

@@ -3,10 +3,11 @@
 use std::net::Ipv4Addr;
 
 use crate::message::Message;
-use crate::topology::Mac;
+use crate::topology::{Mac, Topology, inet6};
 
 pub(crate) const ADD: i32 = 0;
 pub(crate) const INET: u8 = 2;
+pub(crate) const INET6: u8 = 10;
 pub(crate) const BRIDGE: u8 = 7;
 
 /// Values of `rtr_label_flags` of inet routes.
@@ -141,14 +142,25 @@ pub(crate) struct InetRoute {
 }
 
 impl InetRoute {
-    pub(crate) fn add(self) -> Vec<u8> {
+    /// The route, and the one of the corresponding IPv6 prefix if there is IPv6.
+    pub(crate) fn add_both(&self, topology: &Topology) -> impl Iterator<Item = Vec<u8>> {
+        [self.add(), self.request(INET6, &inet6(self.prefix).octets(), 96 + self.length)]
+            .into_iter()
+            .take(if topology.inet6 { 2 } else { 1 })
+    }
+
+    pub(crate) fn add(&self) -> Vec<u8> {
+        self.request(INET, &self.prefix.octets(), self.length)
+    }
+
+    fn request(&self, family: u8, prefix: &[u8], length: i32) -> Vec<u8> {
         let flags = ARP_PROXY | if self.label.is_some() { LABEL_VALID } else { 0 };
         Message::new("vr_route_req")
             .i32(1, ADD)
             .i32(2, self.vrf)
-            .i32(3, i32::from(INET))
-            .bytes(4, &self.prefix.octets())
-            .i32(5, self.length)
+            .i32(3, i32::from(family))
+            .bytes(4, prefix)
+            .i32(5, length)
             .i16(7, flags)
             .i32(8, self.label.unwrap_or(0))
             .i32(9, self.nexthop)

@@ -65,15 +65,16 @@ pub(crate) fn program(topology: &Topology, own: usize) -> Vec<Vec<u8>> {
         messages.push(composite(topology, own, index));
         for vrf in [own_vrf, vrf(service.clients)] {
             let nexthop = nexthop::backends(index);
-            messages.push(host_route(vrf, service.address, (nexthop, None)));
+            messages.extend(host_route(vrf, service.address, (nexthop, None)).add_both(topology));
         }
         for id in pods(topology).filter(|id| topology.pod(*id).network == service.clients) {
-            messages.push(host_route(own_vrf, topology.pod(id).address, way_to(own, id)));
+            let route = host_route(own_vrf, topology.pod(id).address, way_to(own, id));
+            messages.extend(route.add_both(topology));
         }
     }
     for floating in &topology.floating {
         let vrf = vrf(floating.network);
-        messages.push(host_route(vrf, floating.address, way_to(own, floating.pod)));
+        messages.push(host_route(vrf, floating.address, way_to(own, floating.pod)).add());
     }
     messages.extend(link_local(topology, own));
     messages
@@ -85,12 +86,13 @@ fn link_local(topology: &Topology, own: usize) -> Vec<Vec<u8>> {
         topology
             .link_local
             .iter()
-            .map(move |service| host_route(vrf, service.address, (nexthop::HOST_RECEIVE, None)))
+            .map(move |service| host_route(vrf, service.address, (nexthop::HOST_RECEIVE, None)).add())
     };
     let mut messages: Vec<_> = networks.flat_map(to_host).collect();
     if !topology.link_local.is_empty() {
         let pods = 0..topology.nodes[own].pods.len();
-        messages.extend(pods.map(|pod| host_route(0, metadata_address(pod), (nexthop::routed(pod), None))));
+        messages
+            .extend(pods.map(|pod| host_route(0, metadata_address(pod), (nexthop::routed(pod), None)).add()));
     }
     messages
 }
@@ -122,6 +124,6 @@ fn way_to(own: usize, id: PodId) -> (i32, Option<i32>) {
     }
 }
 
-fn host_route(vrf: i32, prefix: Ipv4Addr, (nexthop, label): (i32, Option<i32>)) -> Vec<u8> {
-    InetRoute { vrf, prefix, length: 32, nexthop, label, mac: None }.add()
+fn host_route(vrf: i32, prefix: Ipv4Addr, (nexthop, label): (i32, Option<i32>)) -> InetRoute {
+    InetRoute { vrf, prefix, length: 32, nexthop, label, mac: None }
 }

@@ -1,6 +1,6 @@
 //! What a cluster consists of, and the numbers under which each node's vrouter knows it.
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 use crate::service::{FloatingIp, LinkLocal, Service};
 
@@ -30,6 +30,8 @@ pub struct Topology {
     pub floating: Vec<FloatingIp>,
     /// Services of the hosts.
     pub link_local: Vec<LinkLocal>,
+    /// Whether pods, routers and services have IPv6 addresses besides, see [`inet6`].
+    pub inet6: bool,
 }
 
 /// One virtual network with one subnet.
@@ -125,6 +127,19 @@ pub enum Reach {
 /// The VRF of a network.
 pub fn vrf(network: usize) -> i32 {
     network as i32 + 1
+}
+
+/// The IPv6 address that belongs to an IPv4 one: `fd00::/96` in front of it.
+pub fn inet6(address: Ipv4Addr) -> Ipv6Addr {
+    Ipv6Addr::from_bits(INET6_PREFIX | u128::from(address.to_bits()))
+}
+
+const INET6_PREFIX: u128 = 0xfd00 << 112;
+
+/// The IPv4 address that an IPv6 address of ours belongs to.
+pub fn embedded(address: [u8; 16]) -> Option<Ipv4Addr> {
+    let bits = u128::from_be_bytes(address);
+    (bits & !u128::from(u32::MAX) == INET6_PREFIX).then_some(Ipv4Addr::from_bits(bits as u32))
 }
 
 /// One pod: the position of its node, and its own there.

@@ -2,23 +2,26 @@
 //! third node.
 
 use std::collections::BTreeMap;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use agent_sim::service::Service;
-use agent_sim::topology::{PodId, Topology};
+use agent_sim::topology::{PodId, Topology, inet6};
 use vr_tests::daemon::Settings;
 use vr_tests::echo::{Greeting, Server, Session, ask};
 use vr_tests::nodes::{Nodes, network, node, pod};
 
-const VIP: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::new(10, 96, 0, 10)), 80);
+use crate::whole_checksums;
+
+const VIP: Ipv4Addr = Ipv4Addr::new(10, 96, 0, 10);
+const PORT: u16 = 80;
 const TARGET_PORT: u16 = 8080;
 /// With three backends chosen at random, one of them gets none of so many with a probability of 3 * (2/3)^60 < 1e-10.
 const CONNECTIONS: usize = 60;
-/// Established while backends come and go.
-const SESSIONS: usize = 12;
+/// Of each client and family, established while backends come and go.
+const SESSIONS: usize = 8;
 /// Time in which sessions exchange blocks, before and after a change.
 const WHILE: Duration = Duration::from_millis(300);
 
@@ -42,13 +45,35 @@ fn topology() -> Topology {
             node(3, vec![pod("backend2", 1, 3), pod("backend3", 1, 4)]),
         ],
         services: vec![Service {
-            address: Ipv4Addr::new(10, 96, 0, 10),
+            address: VIP,
             clients: 0,
-            port: VIP.port(),
+            port: PORT,
             target_port: TARGET_PORT,
             backends: BACKENDS[..3].iter().copied().map(Some).collect(),
         }],
+        inet6: true,
         ..Topology::default()
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Family {
+    Inet,
+    Inet6,
+}
+
+const FAMILIES: [Family; 2] = [Family::Inet, Family::Inet6];
+
+impl Family {
+    fn socket(self, address: Ipv4Addr, port: u16) -> SocketAddr {
+        match self {
+            Self::Inet => (address, port).into(),
+            Self::Inet6 => (inet6(address), port).into(),
+        }
+    }
+
+    fn service(self) -> SocketAddr {
+        self.socket(VIP, PORT)
     }
 }
 
@@ -61,11 +86,16 @@ impl Cluster {
     fn new(title: &str) -> Self {
         let workers = |node| Settings { workers: 1 + node % 2, ..Settings::SMALL };
         let nodes = Nodes::start(title, topology(), workers).unwrap();
-        let server = |id: &PodId| {
-            let pod = nodes.topology.pod(*id);
-            Server::start(nodes.pod(*id), &pod.name, (pod.address, TARGET_PORT).into()).unwrap()
+        // Some hand out whole checksums, the others leave them to be completed.
+        for id in [FAR_CLIENT, BACKENDS[0], BACKENDS[2]] {
+            whole_checksums(nodes.pod(id), "eth0");
+        }
+        let server = |(id, family): (PodId, Family)| {
+            let pod = nodes.topology.pod(id);
+            Server::start(nodes.pod(id), &pod.name, family.socket(pod.address, TARGET_PORT)).unwrap()
         };
-        let servers = BACKENDS.iter().map(server).collect();
+        let both = BACKENDS.into_iter().flat_map(|id| FAMILIES.map(|family| (id, family)));
+        let servers = both.map(server).collect();
         Self { nodes, _servers: servers }
     }
 
@@ -78,25 +108,25 @@ impl Cluster {
         self.nodes.topology = topology;
     }
 
-    fn connect(&self, client: PodId) -> Session {
-        Session::open(self.nodes.pod(client), VIP).unwrap()
+    fn connect(&self, client: PodId, family: Family) -> Session {
+        Session::open(self.nodes.pod(client), family.service()).unwrap()
     }
 
     /// How many of some new connections and datagrams each backend gets; every one sees the client itself.
-    fn spread(&self, client: PodId) -> BTreeMap<String, [usize; 2]> {
+    fn spread(&self, client: PodId, family: Family) -> BTreeMap<String, [usize; 2]> {
         let mut counts = BTreeMap::<String, [usize; 2]>::new();
         let address = self.nodes.topology.pod(client).address;
         let mut count = |greeting: &Greeting, kind: usize| {
-            assert_eq!(greeting.seen, SocketAddr::from((address, greeting.own.port())), "{greeting:?}");
+            assert_eq!(greeting.seen, family.socket(address, greeting.own.port()), "{greeting:?}");
             counts.entry(greeting.server.clone()).or_default()[kind] += 1;
         };
         for _ in 0..CONNECTIONS {
-            let mut session = self.connect(client);
+            let mut session = self.connect(client, family);
             session.exchange(&[7; 3000]).unwrap();
             count(&session.greeting, 0);
-            count(&ask(self.nodes.pod(client), VIP).unwrap(), 1);
+            count(&ask(self.nodes.pod(client), family.service()).unwrap(), 1);
         }
-        println!("{}: sessions and datagrams {counts:?}", self.nodes.topology.pod(client).name);
+        println!("{} {family:?}: sessions and datagrams {counts:?}", self.nodes.topology.pod(client).name);
         counts
     }
 }
@@ -110,37 +140,33 @@ fn chosen(counts: &BTreeMap<String, [usize; 2]>) -> Vec<&str> {
 #[test]
 fn each_backend_is_chosen_and_sees_the_client() {
     let mut cluster = Cluster::new("svc");
-    for client in [FAR_CLIENT, NEAR_CLIENT] {
-        let counts = cluster.spread(client);
+    for (client, family) in clients() {
+        let counts = cluster.spread(client, family);
         assert_eq!(chosen(&counts), ["backend0", "backend1", "backend2"]);
     }
-    // Whom the vrouter chooses, the agent leaves open; it is the first packet's flow that keeps it.
+    let other_port = FAMILIES.map(|family| family.socket(VIP, PORT + 1));
+    for address in other_port {
+        let connect = || TcpStream::connect_timeout(&address, WHILE);
+        assert!(cluster.nodes.pod(FAR_CLIENT).run(connect).unwrap().is_err(), "the service has no such port");
+    }
     cluster.nodes.check().unwrap();
-    let refused = TcpRefused::to(&cluster, SocketAddr::new(VIP.ip(), VIP.port() + 1));
-    assert!(refused.0, "a port that the service does not have");
 }
 
-/// Whether a connection is not made within a moment.
-struct TcpRefused(bool);
-
-impl TcpRefused {
-    fn to(cluster: &Cluster, address: SocketAddr) -> Self {
-        let connect = || std::net::TcpStream::connect_timeout(&address, WHILE);
-        Self(cluster.nodes.pod(FAR_CLIENT).run(connect).unwrap().is_err())
-    }
+fn clients() -> impl Iterator<Item = (PodId, Family)> {
+    [FAR_CLIENT, NEAR_CLIENT].into_iter().flat_map(|client| FAMILIES.map(|family| (client, family)))
 }
 
 #[test]
 fn sessions_stick_to_their_backend_while_others_come_and_go() {
     let mut cluster = Cluster::new("stick");
-    let clients = [FAR_CLIENT, NEAR_CLIENT];
+    let connect = |(client, family)| cluster.connect(client, family);
     let mut sessions: Vec<Session> =
-        clients.iter().flat_map(|client| (0..SESSIONS).map(|_| cluster.connect(*client))).collect();
+        clients().flat_map(|client| std::iter::repeat_n(client, SESSIONS)).map(connect).collect();
     let leaves = BACKENDS[0];
     let leaving = &cluster.nodes.topology.pod(leaves).name;
     // Nobody promises anything to the sessions of the one that leaves.
     sessions.retain(|session| session.greeting.server != *leaving);
-    assert!(sessions.len() >= SESSIONS / 2, "{} sessions", sessions.len());
+    assert!(sessions.len() >= SESSIONS, "{} sessions", sessions.len());
     let stop = AtomicBool::new(false);
     std::thread::scope(|scope| {
         let stop = &stop;
@@ -156,15 +182,15 @@ fn sessions_stick_to_their_backend_while_others_come_and_go() {
         let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
             std::thread::sleep(WHILE);
             cluster.set_backends(&BACKENDS.map(Some));
-            for client in clients {
-                let counts = cluster.spread(client);
+            for (client, family) in clients() {
+                let counts = cluster.spread(client, family);
                 assert_eq!(chosen(&counts), ["backend0", "backend1", "backend2", "backend3"]);
             }
             let mut left = BACKENDS.map(Some);
             left[0] = None;
             cluster.set_backends(&left);
-            for client in clients {
-                let counts = cluster.spread(client);
+            for (client, family) in clients() {
+                let counts = cluster.spread(client, family);
                 assert_eq!(chosen(&counts), ["backend1", "backend2", "backend3"]);
             }
             std::thread::sleep(WHILE);

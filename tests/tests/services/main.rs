@@ -11,3 +11,11 @@ mod balanced;
 mod metadata;
 mod outside;
 mod translated;
+
+use vr_io::netdev::{Feature, set_feature};
+use vr_tests::netns::Namespace;
+
+/// Has a device's packets leave with whole checksums, as on a wire, which receivers then verify.
+fn whole_checksums(namespace: &Namespace, device: &str) {
+    namespace.run(|| set_feature(device, Feature::TransmitChecksums, false)).unwrap().unwrap();
+}

@@ -9,6 +9,8 @@ use vr_tests::daemon::Settings;
 use vr_tests::netns::Namespace;
 use vr_tests::nodes::{Nodes, network, node, pod, wait_until};
 
+use crate::whole_checksums;
+
 pub(crate) const POD: PodId = PodId { node: 0, pod: 0 };
 /// In the public network.
 pub(crate) const FLOATING: Ipv4Addr = Ipv4Addr::new(10, 2, 0, 99);
@@ -54,6 +56,7 @@ impl Outside {
         link((&gateway, "eth1", Ipv4Addr::new(198, 51, 100, 1)), (&near, "eth0", NEAR), 1500);
         link((&near, "eth1", Ipv4Addr::new(192, 0, 2, 1)), (&far, "eth0", FAR), NARROW);
         link((&far, "eth1", Ipv4Addr::new(203, 0, 113, 1)), (&server, "eth0", SERVERS[0]), 1500);
+        whole_checksums(&server, "eth0");
         for address in &SERVERS[1..] {
             server.address("eth0", *address, 24).unwrap();
         }

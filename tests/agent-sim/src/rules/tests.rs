@@ -56,6 +56,7 @@ fn topology(backends: &[PodId]) -> Topology {
 
 fn tuple(source: [u8; 4], source_port: u16, destination: Ipv4Addr, port: u16) -> FiveTuple {
     FiveTuple {
+        inet6: false,
         source: source.into(),
         destination,
         protocol: 17,
