@@ -42,9 +42,7 @@ impl Tables {
             deleted: false,
             left: (0, 0),
         };
-        reply.result = if let Err(refused) = self.refuses_flows(spec) {
-            Err(refused)
-        } else if spec.force_evict {
+        reply.result = if spec.force_evict {
             self.flow_evict(entry)
         } else {
             self.flow_set_entry(spec, entry, &mut reply)
@@ -76,7 +74,6 @@ impl Tables {
         self.lock(index)?;
         let result = self.check_entry(spec, index).and_then(|()| self.flow_set_checked(spec, entry, reply));
         self.flows.unlock_entry(index);
-        self.confirm_flow(index, &result);
         result
     }
 
