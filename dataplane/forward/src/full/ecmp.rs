@@ -3,14 +3,14 @@
 use std::net::IpAddr;
 use std::sync::atomic::Ordering::Relaxed;
 
-use vr_tables::flow::FlowFlags;
+use vr_tables::flow::{FlowFlags, FlowKey};
 use vr_tables::nexthop::{Composite, Member, NexthopAction, NexthopFlags};
-use vr_types::{DropReason, FlowIndex, NexthopId};
+use vr_types::{DropReason, FlowIndex};
 use vr_wire::hash;
 
-use super::flow_key::{self, Keyed};
+use super::flow_key::Keyed;
 use super::fragments::is_fragment;
-use super::{Full, Kind, Pkt};
+use super::{Full, Pkt};
 use crate::bytes::array;
 use crate::verdict::Stop;
 
@@ -23,8 +23,8 @@ impl Full<'_> {
             Some(member) => member,
             None => match self.select(pkt, composite) {
                 Some((position, member)) => {
-                    self.remember_member(pkt, position);
-                    member
+                    let kept = self.remember_member(pkt, position);
+                    usize::try_from(kept).ok().and_then(at).unwrap_or(member)
                 }
                 None => return Stop::Drop(DropReason::InvalidNh),
             },
@@ -85,11 +85,7 @@ impl Full<'_> {
             let word = |at: usize| array::<4>(frame, at).map_or(0, u32::from_le_bytes);
             return hash::hash_words(&[word(0), word(4), word(8), u32::from(pkt.vrf.0)]).0;
         }
-        let keyed = match pkt.kind {
-            Kind::Inet => flow_key::inet(pkt.l3(), NexthopId(0)),
-            _ => flow_key::inet6(pkt.l3(), NexthopId(0)),
-        };
-        let Ok(Keyed::Key(key) | Keyed::LaterFragment(key)) = keyed else { return 0 };
+        let Ok(Keyed::Key(key) | Keyed::LaterFragment(key)) = self.key(pkt) else { return 0 };
         let fields = if fields == 0 { 0x1f } else { fields };
         let mut words = *key.words();
         // All fragments of a datagram have the same hash.
@@ -113,17 +109,21 @@ impl Full<'_> {
         if !keep(16) {
             words[1] &= 0x0000_ffff;
         }
-        hash::hash_words(&words).0
+        FlowKey::from_words(words).map_or(0, |key| key.hash().primary)
     }
 
-    /// The flow keeps the member; whoever was first wins.
-    fn remember_member(&self, pkt: &mut Pkt, position: i8) {
+    /// The flow keeps the member; whoever was first wins, and the packet takes what the flow has.
+    fn remember_member(&self, pkt: &mut Pkt, position: i8) -> i8 {
+        let mut kept = position;
         if let Some(flow) = pkt.flow
             && let Some(shared) = self.flows.shared(flow)
         {
-            let _ = shared.ecmp_index.compare_exchange(pkt.ecmp, position, Relaxed, Relaxed);
+            if let Err(other) = shared.ecmp_index.compare_exchange(pkt.ecmp, position, Relaxed, Relaxed) {
+                kept = other;
+            }
             self.flows.show(flow);
         }
-        pkt.ecmp = position;
+        pkt.ecmp = kept;
+        kept
     }
 }

@@ -44,8 +44,8 @@ impl Entry {
         }
     }
 
-    /// The reverse flow, if it is linked.
-    pub(super) fn linked(&self) -> Option<FlowIndex> {
+    /// The reverse flow, if one is named.
+    fn linked(&self) -> Option<FlowIndex> {
         (self.flags.contains(FlowFlags::RFLOW_VALID) && self.reverse != FlowIndex::NONE)
             .then_some(self.reverse)
     }
@@ -162,10 +162,8 @@ impl Full<'_> {
     fn apply(&mut self, pkt: &mut Pkt, index: FlowIndex, entry: &Entry) -> Step<Option<Translation>> {
         pkt.ecmp = entry.ecmp;
         pkt.udp_source_port = entry.udp_source_port;
-        pkt.ecmp_source = entry
-            .linked()
-            .and_then(|reverse| self.flows.shared(reverse))
-            .map_or(-1, |shared| shared.ecmp_index.load(Relaxed));
+        pkt.ecmp_source =
+            self.reverse(entry).map_or(-1, |(_, reverse)| reverse.ecmp_index.load(Relaxed));
         self.check_source(pkt, entry)?;
         pkt.vrf = entry.vrf;
         if entry.flags.contains(FlowFlags::VRFT) && entry.dvrf != entry.vrf {
@@ -184,6 +182,12 @@ impl Full<'_> {
         Ok(translation)
     }
 
+    /// The reverse flow of an entry, if it is linked and still there.
+    pub(super) fn reverse(&self, entry: &Entry) -> Option<(FlowIndex, &SharedFlow)> {
+        let linked = entry.linked().filter(|linked| self.flows.in_use(*linked))?;
+        Some((linked, self.flows.shared(linked)?))
+    }
+
     /// Whether the packet came from where its flow says (forwarding.md 6.6).
     fn check_source(&mut self, pkt: &Pkt, entry: &Entry) -> Step {
         let nexthop = self.tables.nexthop_by_id(entry.source_nexthop).ok_or(DropReason::InvalidNh)?;
@@ -192,10 +196,8 @@ impl Full<'_> {
             SourceCheck::Invalid => Err(DropReason::InvalidSource.into()),
             SourceCheck::Mismatch(member) => {
                 // Replies follow the source that moved.
-                let linked = entry.linked().ok_or(DropReason::InvalidSource)?;
-                let reverse = self.flows.shared(linked);
-                let reverse = reverse.filter(|shared| shared.flags().contains(FlowFlags::ACTIVE));
-                reverse.ok_or(DropReason::InvalidSource)?.ecmp_index.store(member, Relaxed);
+                let (linked, reverse) = self.reverse(entry).ok_or(DropReason::InvalidSource)?;
+                reverse.ecmp_index.store(member, Relaxed);
                 self.flows.show(linked);
                 Ok(())
             }

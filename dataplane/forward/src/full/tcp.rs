@@ -33,7 +33,12 @@ fn segment(pkt: &Pkt) -> Option<Segment> {
         }
         (header, bytes[9], usize::from(be16(bytes, 2)?))
     } else {
-        (40, *bytes.get(6)?, 40 + usize::from(be16(bytes, 4)?))
+        let end = 40 + usize::from(be16(bytes, 4)?);
+        match *bytes.get(6)? {
+            // Behind a fragment header; later fragments have no TCP header.
+            44 if be16(bytes, 42)? >> 3 == 0 => (48, *bytes.get(40)?, end),
+            next => (40, next, end),
+        }
     };
     if protocol != TCP {
         return None;
@@ -58,8 +63,7 @@ impl Full<'_> {
         if fat {
             return;
         }
-        let linked = entry.linked();
-        let reverse = linked.and_then(|reverse| self.flows.shared(reverse));
+        let (linked, reverse) = self.reverse(entry).unzip();
         let both = |flags: TcpFlags| {
             self.flows.set_tcp_flags(index, flags);
             if let Some(reverse) = linked {
@@ -97,12 +101,13 @@ impl Full<'_> {
         }
         let (true, Some(linked), Some(reverse)) = (acks, linked, reverse) else { return };
         let seen = forward.tcp_flags();
-        if seen.contains(TcpFlags::FIN_R) && segment.ack == after(reverse) {
+        let closing = seen.contains(TcpFlags::FIN_R);
+        if closing && segment.ack == after(reverse) {
             self.flows.set_tcp_flags(linked, TcpFlags::HALF_CLOSE);
             if seen.contains(TcpFlags::HALF_CLOSE) {
                 both(TcpFlags::DEAD);
             }
-        } else if seen.contains(TcpFlags::SYN_R)
+        } else if (closing || seen.contains(TcpFlags::SYN_R))
             && !seen.contains(TcpFlags::ESTABLISHED_R)
             && segment.ack != reverse.tcp_seq.load(Relaxed)
         {
