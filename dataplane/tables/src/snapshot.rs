@@ -78,6 +78,8 @@ pub struct Snapshot {
     pub vrfs: Dense<Vrf>,
     /// Mirror entries.
     pub mirrors: Dense<Mirror>,
+    /// Metadata of mirrored flows, by the number in their entries.
+    pub flow_metadata: Dense<Arc<[u8]>>,
     /// Special interfaces.
     pub roles: Roles,
     /// Runtime options.
@@ -104,6 +106,7 @@ impl Snapshot {
             vnis: Arc::default(),
             vrfs: Dense::default(),
             mirrors: Dense::default(),
+            flow_metadata: Dense::default(),
             roles: Roles::default(),
             options: Options::default(),
             peers: Arc::default(),

@@ -23,7 +23,16 @@ pub(super) fn handle(request: &FlowReq, context: &mut Context<'_>, replies: &mut
         replies.object(&object);
         return;
     }
-    let reply = context.tables.flow_set(&spec(request), context.datapath);
+    let spec = spec(request);
+    let metadata = Some(&request.fr_pcap_meta_data).filter(|_| spec.flags.contains(FlowFlags::MIRROR));
+    if let (Some(metadata), Some(index)) = (metadata, spec.index) {
+        // Before packets that wait go on.
+        context.tables.flow_metadata(index, spec.generation, metadata);
+    }
+    let reply = context.tables.flow_set(&spec, context.datapath);
+    if let (Some(metadata), None, Ok(()), Some(index)) = (metadata, spec.index, &reply.result, reply.index) {
+        context.tables.flow_metadata(index, reply.generation, metadata);
+    }
     object.fresp_index = reply.index.map_or(request.fr_index as u32, |index| index.0);
     object.fresp_gen_id = reply.generation;
     if reply.deleted {

@@ -56,7 +56,7 @@ const SPECIAL: VifFlags = VifFlags::XCONNECT
     .union(VifFlags::MONITORED);
 
 fn is_plain(vif: &Vif) -> bool {
-    !vif.flags.intersects(SPECIAL) && vif.details.sub_interfaces.is_empty()
+    !vif.flags.intersects(SPECIAL) && vif.details.sub_interfaces.is_empty() && vif.details.fat_rules.is_none()
 }
 
 /// The pipeline. Stages are loops over the packets of a lane; a packet leaves the lane by its bit.

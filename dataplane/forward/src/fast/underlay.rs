@@ -227,7 +227,8 @@ fn guest(full: &Full<'_>, slot: NexthopSlot) -> Option<Guest> {
     let usable = nexthop.flags.contains(NexthopFlags::VALID)
         && !nexthop.flags.intersects(SPECIAL)
         && nexthop.vrf != VrfId::NONE;
-    let vif = full.tables.vif(encap.vif).filter(|_| usable)?;
+    // The key of an aggregate is made by the full path only.
+    let vif = full.tables.vif(encap.vif).filter(|vif| usable && vif.details.fat_rules.is_none())?;
     Some(Guest {
         nexthop: slot,
         key: vif.nexthop,

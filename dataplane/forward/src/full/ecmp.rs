@@ -1,11 +1,10 @@
 //! ECMP: one member of a composite nexthop (forwarding.md 4.12).
 
-use std::net::IpAddr;
 use std::sync::atomic::Ordering::Relaxed;
 
 use vr_tables::flow::{FlowFlags, FlowKey};
 use vr_tables::nexthop::{Composite, Member, NexthopAction, NexthopFlags};
-use vr_types::{DropReason, FlowIndex};
+use vr_types::{DropReason, FlowIndex, Release};
 use vr_wire::hash;
 
 use super::flow_key::Keyed;
@@ -29,7 +28,7 @@ impl Full<'_> {
                 None => return Stop::Drop(DropReason::InvalidNh),
             },
         };
-        if !flags.contains(NexthopFlags::COMPOSITE_LU_ECMP) {
+        if !flags.contains(NexthopFlags::COMPOSITE_LU_ECMP) || self.tables.options.release == Release::R220 {
             pkt.label = member.label;
             pkt.label_is_vni = false;
         }
@@ -50,9 +49,9 @@ impl Full<'_> {
         present().nth(hash % present().count().max(1))
     }
 
-    /// The member from which the reverse flow's packets came.
+    /// The member from which the reverse flow's packets came. R2.20 does not look for it.
     fn sticky_member(&self, pkt: &Pkt, composite: &Composite) -> Option<(i8, Member)> {
-        if pkt.ecmp != -1 {
+        if pkt.ecmp != -1 || self.tables.options.release == Release::R220 {
             return None;
         }
         let shared = self.flows.shared(pkt.flow?)?;
@@ -64,10 +63,7 @@ impl Full<'_> {
         composite.members.iter().enumerate().find_map(|(position, member)| {
             let member = (*member)?;
             let matches = match &self.tables.nexthop(member.nexthop)?.action {
-                NexthopAction::Tunnel(tunnel) => match tunnel.destination {
-                    IpAddr::V4(address) => u32::from_le_bytes(address.octets()) == info,
-                    IpAddr::V6(_) => false,
-                },
+                NexthopAction::Tunnel(tunnel) => self.tables.peer(tunnel.destination).bits() == info,
                 NexthopAction::Encap(encap) => u32::from(encap.vif.0) == info,
                 _ => false,
             };
@@ -112,18 +108,17 @@ impl Full<'_> {
         FlowKey::from_words(words).map_or(0, |key| key.hash().primary)
     }
 
-    /// The flow keeps the member; whoever was first wins, and the packet takes what the flow has.
+    /// The flow keeps the member; whoever was first wins. Gives the winner.
     fn remember_member(&self, pkt: &mut Pkt, position: i8) -> i8 {
-        let mut kept = position;
         if let Some(flow) = pkt.flow
             && let Some(shared) = self.flows.shared(flow)
         {
-            if let Err(other) = shared.ecmp_index.compare_exchange(pkt.ecmp, position, Relaxed, Relaxed) {
-                kept = other;
-            }
+            let kept = shared.ecmp_index.compare_exchange(pkt.ecmp, position, Relaxed, Relaxed);
             self.flows.show(flow);
+            pkt.ecmp = kept.err().filter(|kept| *kept >= 0).unwrap_or(position);
+        } else {
+            pkt.ecmp = position;
         }
-        pkt.ecmp = kept;
-        kept
+        pkt.ecmp
     }
 }

@@ -6,7 +6,7 @@ use vr_tables::epochs::NexthopGroup;
 use vr_tables::flow::{FlowAction, FlowFlags, SharedFlow, Source, Translation};
 use vr_tables::nexthop::{Nexthop, NexthopAction, NexthopFlags};
 use vr_tables::vif::VifFlags;
-use vr_types::{DropReason, FlowIndex, NexthopId, Release, VrfId};
+use vr_types::{DropReason, FlowIndex, MirrorId, NexthopId, Release, VrfId};
 
 use super::flow_key::Keyed;
 use super::ip::inet_header_len;
@@ -14,6 +14,9 @@ use super::pkt::Compilable;
 use super::{Full, Kind, Pkt, Resume};
 use crate::bytes::{array, be16, put};
 use crate::verdict::{Step, Stop};
+
+/// How deep composites are looked into; tables that lead in a circle end here.
+const NESTED: u8 = 4;
 
 /// What a packet needs of its flow's entry, read at one moment.
 #[derive(Clone, Copy)]
@@ -26,7 +29,9 @@ pub(super) struct Entry {
     pub(super) reverse: FlowIndex,
     source_nexthop: NexthopId,
     ecmp: i8,
+    underlay: i8,
     udp_source_port: u16,
+    mirrors: [MirrorId; 2],
 }
 
 impl Entry {
@@ -40,7 +45,9 @@ impl Entry {
             reverse: FlowIndex(shared.reverse.load(Relaxed)),
             source_nexthop: NexthopId(shared.source_nexthop.load(Relaxed)),
             ecmp: shared.ecmp_index.load(Relaxed),
+            underlay: shared.underlay_ecmp.load(Relaxed),
             udp_source_port: shared.udp_source_port.load(Relaxed),
+            mirrors: [&shared.mirror, &shared.mirror2].map(|id| MirrorId(id.load(Relaxed))),
         }
     }
 
@@ -83,6 +90,7 @@ impl Full<'_> {
             Err(_) => return Err(DropReason::Misc.into()),
         };
         pkt.flow_done = true;
+        let key = self.aggregate(pkt, &key);
         let hash = key.hash();
         match self.flows.find(&key, hash) {
             Some(index) => self.flow_hit(pkt, index, resume),
@@ -161,14 +169,17 @@ impl Full<'_> {
     /// Gives what was written into a translated packet if that may be compiled.
     fn apply(&mut self, pkt: &mut Pkt, index: FlowIndex, entry: &Entry) -> Step<Option<Translation>> {
         pkt.ecmp = entry.ecmp;
+        pkt.underlay = entry.underlay;
         pkt.udp_source_port = entry.udp_source_port;
-        pkt.ecmp_source =
-            self.reverse(entry).map_or(-1, |(_, reverse)| reverse.ecmp_index.load(Relaxed));
+        pkt.ecmp_source = self.reverse(entry).map_or(-1, |(_, reverse)| reverse.ecmp_index.load(Relaxed));
         self.check_source(pkt, entry)?;
         pkt.vrf = entry.vrf;
         if entry.flags.contains(FlowFlags::VRFT) && entry.dvrf != entry.vrf {
             pkt.vrf = entry.dvrf;
             pkt.to_me = true;
+        }
+        if entry.flags.contains(FlowFlags::MIRROR) {
+            entry.mirrors.iter().for_each(|id| self.mirror_flow(pkt, index, *id));
         }
         let translation = match FlowAction::from_number(entry.action) {
             Some(FlowAction::Drop) => return Err(DropReason::FlowActionDrop.into()),
@@ -191,7 +202,7 @@ impl Full<'_> {
     /// Whether the packet came from where its flow says (forwarding.md 6.6).
     fn check_source(&mut self, pkt: &Pkt, entry: &Entry) -> Step {
         let nexthop = self.tables.nexthop_by_id(entry.source_nexthop).ok_or(DropReason::InvalidNh)?;
-        match self.source_of(pkt, nexthop) {
+        match self.source_of(pkt, nexthop, NESTED) {
             SourceCheck::Valid => Ok(()),
             SourceCheck::Invalid => Err(DropReason::InvalidSource.into()),
             SourceCheck::Mismatch(member) => {
@@ -204,15 +215,16 @@ impl Full<'_> {
         }
     }
 
-    fn source_of(&self, pkt: &Pkt, nexthop: &Nexthop) -> SourceCheck {
+    fn source_of(&self, pkt: &Pkt, nexthop: &Nexthop, deeper: u8) -> SourceCheck {
         let valid = match &nexthop.action {
             NexthopAction::Encap(encap) => pkt.vif == encap.vif,
             NexthopAction::Tunnel(tunnel) => pkt.outer_source == Some(tunnel.destination),
             NexthopAction::UdpTunnel(tunnel) => pkt.outer_source == Some(tunnel.destination),
+            NexthopAction::Composite(_) if deeper == 0 => false,
             NexthopAction::Composite(composite) if nexthop.flags.contains(NexthopFlags::COMPOSITE_ECMP) => {
                 let check = |position: usize| {
                     let member = composite.members.get(position).copied().flatten()?;
-                    Some(self.source_of(pkt, self.tables.nexthop(member.nexthop)?))
+                    Some(self.source_of(pkt, self.tables.nexthop(member.nexthop)?, deeper - 1))
                 };
                 let expected = usize::try_from(pkt.ecmp_source).ok().and_then(check);
                 if expected == Some(SourceCheck::Valid) {

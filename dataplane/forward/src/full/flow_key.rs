@@ -1,9 +1,9 @@
 //! The flow key of a packet (forwarding.md 6.1).
 
 use vr_tables::flow::FlowKey;
-use vr_tables::nexthop::NexthopAction;
+use vr_tables::nexthop::{NexthopAction, NexthopFlags};
 use vr_tables::vif::{VifFlags, VifKind};
-use vr_types::{DropReason, NexthopId};
+use vr_types::{DropReason, NexthopId, VifId};
 
 use super::ip::inet_header_len;
 use super::{Full, Kind, Pkt};
@@ -56,7 +56,38 @@ impl Full<'_> {
         vif.nexthop
     }
 
-    /// The key of a packet, from its layer 3 header on.
+    /// The key under which the flow of a packet with `key` is found: interfaces may aggregate their flows.
+    pub(super) fn aggregate(&self, pkt: &Pkt, key: &FlowKey) -> FlowKey {
+        let rules = |id: VifId| self.tables.vif(id)?.details.fat_rules.as_ref();
+        let Some(vif) = self.tables.vif(pkt.vif) else { return *key };
+        if vif.kind.is_guest() {
+            return vif.details.fat_rules.as_ref().map_or(*key, |rules| rules.mask(key, false));
+        }
+        let device = if vif.kind == VifKind::Physical { self.aggregating_device(pkt) } else { None };
+        device.and_then(rules).map_or(*key, |rules| rules.mask(key, true))
+    }
+
+    /// The interface that a packet from the fabric goes to, of members that are all local the first one's.
+    fn aggregating_device(&self, pkt: &Pkt) -> Option<VifId> {
+        let nexthop = self.tables.nexthop(pkt.nexthop?)?;
+        if !nexthop.flags.contains(NexthopFlags::VALID) {
+            return None;
+        }
+        let NexthopAction::Composite(composite) = &nexthop.action else { return nexthop.vif() };
+        if !nexthop.flags.contains(NexthopFlags::COMPOSITE_ECMP) {
+            return None;
+        }
+        let mut devices = composite.members.iter().flatten().map(|member| {
+            match &self.tables.nexthop(member.nexthop)?.action {
+                NexthopAction::Encap(encap) => Some(encap.vif),
+                _ => None,
+            }
+        });
+        let first = devices.next()??;
+        devices.all(|device| device.is_some()).then_some(first)
+    }
+
+    /// The key of a packet, from its layer 3 header on, as it would be without aggregation.
     pub(super) fn key(&self, pkt: &Pkt) -> Step<Keyed> {
         let nexthop = self.key_nexthop(pkt);
         match pkt.kind {
@@ -113,6 +144,10 @@ fn inet_quoted(quoted: &[u8], nexthop: NexthopId) -> Step<Keyed> {
         return Err(DropReason::Misc.into());
     };
     let protocol = quoted[9];
+    if be16(quoted, 6).unwrap_or(0) & 0x1fff != 0 && (has_ports(protocol) || protocol == ICMP) {
+        // What tells the flow is in another fragment, which is not quoted.
+        return Err(DropReason::Misc.into());
+    }
     let l4 = &quoted[header..];
     let ports = match protocol {
         _ if has_ports(protocol) => swap(array(l4, 0).ok_or(DropReason::Misc)?),
@@ -135,14 +170,14 @@ pub(super) fn inet6(bytes: &[u8], nexthop: NexthopId) -> Step<Keyed> {
     let (Some(source), Some(destination)) = (array(bytes, 8), array(bytes, 24)) else {
         return Err(DropReason::Pull.into());
     };
-    let (mut protocol, mut at) = (bytes[6], 40);
-    if protocol == FRAGMENT_HEADER {
-        let fragment: [u8; 4] = array(bytes, at).ok_or(DropReason::Misc)?;
-        protocol = fragment[0];
-        if u16::from_be_bytes([fragment[2], fragment[3]]) >> 3 != 0 {
-            return Ok(Keyed::LaterFragment(FlowKey::inet6(protocol, [0; 4], nexthop, source, destination)));
-        }
-        at += 8;
+    let (protocol, at, later) = inet6_payload(bytes)?;
+    if later {
+        let portless = FlowKey::inet6(protocol, [0; 4], nexthop, source, destination);
+        return Ok(if has_ports(protocol) || protocol == ICMPV6 {
+            Keyed::LaterFragment(portless)
+        } else {
+            Keyed::Key(portless)
+        });
     }
     let l4 = bytes.get(at..).unwrap_or_default();
     let ports = match protocol {
@@ -161,13 +196,25 @@ pub(super) fn inet6(bytes: &[u8], nexthop: NexthopId) -> Step<Keyed> {
     Ok(Keyed::Key(FlowKey::inet6(protocol, ports, nexthop, source, destination)))
 }
 
+/// Protocol and position of what an IPv6 packet carries, and whether that is the rest of a fragmented datagram.
+fn inet6_payload(bytes: &[u8]) -> Step<(u8, usize, bool)> {
+    let protocol = *bytes.get(6).ok_or(DropReason::Misc)?;
+    if protocol != FRAGMENT_HEADER {
+        return Ok((protocol, 40, false));
+    }
+    let [protocol, _, high, low] = array(bytes, 40).ok_or(DropReason::Misc)?;
+    Ok((protocol, 48, u16::from_be_bytes([high, low]) >> 3 != 0))
+}
+
 fn inet6_quoted(quoted: &[u8], nexthop: NexthopId) -> Step<Keyed> {
-    let (Some(source), Some(destination), Some(&protocol)) =
-        (array(quoted, 8), array(quoted, 24), quoted.get(6))
-    else {
+    let (Some(source), Some(destination)) = (array(quoted, 8), array(quoted, 24)) else {
         return Err(DropReason::Misc.into());
     };
-    let l4 = quoted.get(40..).unwrap_or_default();
+    let (protocol, at, later) = inet6_payload(quoted)?;
+    if later && (has_ports(protocol) || protocol == ICMPV6) {
+        return Err(DropReason::Misc.into());
+    }
+    let l4 = quoted.get(at..).unwrap_or_default();
     let ports = match protocol {
         _ if has_ports(protocol) => swap(array(l4, 0).ok_or(DropReason::Misc)?),
         ICMPV6 => match l4.first().ok_or(DropReason::Misc)? {

@@ -260,6 +260,12 @@ impl Full<'_> {
         Ok(key)
     }
 
+    /// Source and destination port of the datagram that a fragment belongs to, if its first one has passed.
+    pub(super) fn ports_of_datagram(&self, pkt: &Pkt) -> Option<[u8; 4]> {
+        let fragment = self.fragment_of(pkt)?;
+        self.memory.fragments.known.get(&fragment.datagram).map(|known| known.ports)
+    }
+
     /// Keeps a fragment until the first one of its datagram comes.
     pub(super) fn await_first_fragment(&mut self, pkt: Pkt, datagram: Datagram, resume: Resume) {
         let since = self.now;

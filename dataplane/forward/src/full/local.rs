@@ -1,11 +1,13 @@
 //! Local receive: tunnel packets are decapsulated, everything else goes to the host (forwarding.md 2.7).
 
-use vr_tables::nexthop::{NexthopAction, NexthopSlot};
+use vr_tables::nexthop::{NexthopAction, NexthopFlags, NexthopSlot};
 use vr_tables::vif::{VifFlags, VifKind};
-use vr_types::{DropReason, Trap, TrapReason, VifId};
+use vr_types::{DropReason, Release, Trap, TrapReason, VifId};
 
 use super::encap::push_ethernet;
 use super::ip::inet_header_len;
+use super::nat::TCP;
+use super::transport::layout;
 use super::{Full, Kind, Pkt, Resume};
 use crate::bytes::{array, be16};
 use crate::verdict::Stop;
@@ -44,7 +46,7 @@ impl Full<'_> {
             NexthopAction::Receive(vif) => Some(vif),
             _ => None,
         });
-        if let Some(stop) = self.host_policy(pkt, device) {
+        if let Some(stop) = self.host_flow(pkt, nexthop, device) {
             return stop;
         }
         self.deliver_to_host(pkt, device)
@@ -61,14 +63,28 @@ impl Full<'_> {
         matches!(self.tables.nexthop(route.nexthop).map(|nh| &nh.action), Some(NexthopAction::Receive(_)))
     }
 
-    /// Flow processing of packets for the host where its interface has policy.
-    fn host_policy(&mut self, pkt: &mut Pkt, device: Option<VifId>) -> Option<Stop> {
+    /// Flow processing of packets for the host: where its interface has policy, and of what comes to a port of a
+    /// link-local service, which belongs to a guest.
+    fn host_flow(
+        &mut self,
+        pkt: &mut Pkt,
+        nexthop: Option<NexthopSlot>,
+        device: Option<VifId>,
+    ) -> Option<Stop> {
         if pkt.flow_done || pkt.force_local || pkt.mirror_copy {
             return None;
         }
         let vif = self.tables.vif(device?)?;
-        if !vif.kind.is_host_side() || !vif.flags.contains(VifFlags::POLICY) {
-            return None;
+        // R2.20 has no policy for the host.
+        let policy = vif.kind.is_host_side()
+            && vif.flags.contains(VifFlags::POLICY)
+            && self.tables.options.release == Release::Current;
+        if !policy {
+            let relaxed = self.tables.nexthop(nexthop?)?.flags.contains(NexthopFlags::RELAXED_POLICY);
+            if !relaxed || !self.is_for_service(pkt) {
+                return None;
+            }
+            pkt.for_service = true;
         }
         pkt.flow_wanted = true;
         if let Err(stop) = self.flow(pkt, Resume::Local) {
@@ -77,9 +93,34 @@ impl Full<'_> {
         self.route_again_if_translated(pkt)
     }
 
-    /// A packet whose flow moved it to another VRF is routed there; not for ever.
+    /// Whether a flow of a link-local service uses the port that the packet goes to; of an echo its id, of an error the
+    /// port that the quoted packet came from.
+    fn is_for_service(&self, pkt: &Pkt) -> bool {
+        let bytes = pkt.bytes();
+        let Some(at) = layout(bytes, true) else { return false };
+        let is_current = self.tables.options.release == Release::Current;
+        let used = |protocol, port| self.flows.ports().contains(protocol, port);
+        match at.protocol {
+            TCP | UDP if at.first_fragment => {
+                be16(bytes, at.header + 2).is_some_and(|port| used(at.protocol, port))
+            }
+            TCP | UDP => self
+                .ports_of_datagram(pkt)
+                .is_some_and(|[.., high, low]| used(at.protocol, u16::from_be_bytes([high, low]))),
+            ICMP if at.first_fragment && is_current => match bytes.get(at.header) {
+                Some(0 | 8) => be16(bytes, at.header + 4).is_some_and(|id| used(ICMP, id)),
+                Some(3 | 11) => {
+                    quoted_port(bytes, at.header).is_some_and(|(protocol, port)| used(protocol, port))
+                }
+                _ => false,
+            },
+            _ => false,
+        }
+    }
+
+    /// A packet whose flow moved it to another VRF, or gave it to a guest, is routed there; not for ever.
     pub(super) fn route_again_if_translated(&mut self, pkt: &mut Pkt) -> Option<Stop> {
-        if !pkt.to_me {
+        if !(pkt.to_me || pkt.for_service && pkt.flow.is_some()) {
             return None;
         }
         pkt.local_ttl -= 1;
@@ -106,6 +147,17 @@ impl Full<'_> {
             pkt.rewind();
         }
         self.send(pkt, vif.id)
+    }
+}
+
+/// Protocol and source port, or id, of what an ICMP error with its header at `error` quotes.
+fn quoted_port(bytes: &[u8], error: usize) -> Option<(u8, u16)> {
+    let quoted = bytes.get(error + 8..)?;
+    let at = layout(quoted, true).filter(|at| at.first_fragment)?;
+    match at.protocol {
+        TCP | UDP => Some((at.protocol, be16(quoted, at.header)?)),
+        ICMP => Some((ICMP, be16(quoted, at.header + 4)?)),
+        _ => None,
     }
 }
 

@@ -2,17 +2,19 @@
 
 use std::net::IpAddr;
 
-use vr_tables::nexthop::{Nexthop, NexthopSlot, UdpTunnel};
+use vr_tables::flow::SharedFlow;
+use vr_tables::nexthop::{Nexthop, NexthopAction, NexthopFamily, NexthopFlags, NexthopSlot, UdpTunnel};
 use vr_tables::snapshot::Mirror;
 use vr_tables::stats::VrfCounter;
 use vr_tables::vif::{Vif, VifFlags};
-use vr_types::{DropReason, MirrorId, VrfId};
+use vr_types::{DropReason, FlowIndex, MirrorId, VrfId};
 use vr_wire::checksum;
 
-use super::tunnel::complete_checksum;
-use super::{Full, Pkt, oversize};
+use super::encap::push_rewrite;
+use super::tunnel::{complete_checksum, entropy};
+use super::{Full, Kind, Pkt, oversize};
 use crate::bytes::put;
-use crate::verdict::Stop;
+use crate::verdict::{Step, Stop};
 
 /// The mirror wants its metadata in front of the frame.
 const DYNAMIC: u32 = 1;
@@ -20,30 +22,40 @@ const DYNAMIC: u32 = 1;
 const HW_ASSISTED: u32 = 4;
 /// Metadata of nothing: an end marker.
 const NO_METADATA: [u8; 2] = [0xff, 0x00];
+/// Lengths of headers.
+const UDP: usize = 8;
+const INET: usize = 20;
+const INET6: usize = 40;
 
-/// Which metadata goes with a copy.
+/// Why there is a copy, which says what metadata goes with it.
 #[derive(Clone, Copy)]
-enum Why {
-    Received,
-    Sent,
+enum Why<'a> {
+    Received(&'a Vif),
+    Sent(&'a Vif),
+    Flow(FlowIndex),
 }
 
 impl Full<'_> {
     /// Port mirroring on receive.
     pub(super) fn mirror_received(&mut self, pkt: &Pkt, vif: &Vif) {
         if vif.flags.contains(VifFlags::MIRROR_RX) {
-            self.mirror(pkt, vif, vif.mirror, Why::Received);
+            self.mirror(pkt, vif.mirror, Why::Received(vif));
         }
     }
 
     /// Port mirroring on transmit.
     pub(super) fn mirror_sent(&mut self, pkt: &Pkt, vif: &Vif) {
         if vif.flags.contains(VifFlags::MIRROR_TX) {
-            self.mirror(pkt, vif, vif.mirror, Why::Sent);
+            self.mirror(pkt, vif.mirror, Why::Sent(vif));
         }
     }
 
-    fn mirror(&mut self, pkt: &Pkt, vif: &Vif, id: MirrorId, why: Why) {
+    /// A copy because the packet's flow says so; an id for no mirror gives none.
+    pub(super) fn mirror_flow(&mut self, pkt: &Pkt, flow: FlowIndex, id: MirrorId) {
+        self.mirror(pkt, id, Why::Flow(flow));
+    }
+
+    fn mirror(&mut self, pkt: &Pkt, id: MirrorId, why: Why<'_>) {
         if pkt.mirror_copy {
             return;
         }
@@ -56,6 +68,11 @@ impl Full<'_> {
             return;
         }
         let Some(mut copy) = self.duplicate(pkt) else { return };
+        if matches!(why, Why::Flow(_))
+            && let Err(stop) = self.whole_frame(&mut copy)
+        {
+            return self.finish(copy, stop);
+        }
         let end = if copy.offload.is_super_frame() {
             // The headers in front of a copy know one length.
             match copy
@@ -64,21 +81,52 @@ impl Full<'_> {
                 .and_then(|()| oversize::plan(&copy, None))
             {
                 Ok(plan) => self.for_each_segment(&copy, &plan, |full, segment| {
-                    full.send_mirrored(segment, (vif, why), &mirror, (slot, nexthop))
+                    full.send_mirrored(segment, why, &mirror, (slot, nexthop))
                 }),
                 Err(stop) => stop,
             }
         } else {
-            self.send_mirrored(&mut copy, (vif, why), &mirror, (slot, nexthop))
+            self.send_mirrored(&mut copy, why, &mirror, (slot, nexthop))
         };
         self.finish(copy, end);
+    }
+
+    /// What an analyzer is shown of a packet at its flow: the frame as it was received, or what was in its tunnel, with
+    /// the Ethernet header that it is about to get if it has none.
+    fn whole_frame(&self, copy: &mut Pkt) -> Step {
+        if copy.outer_source.is_none() {
+            copy.rewind();
+            return Ok(());
+        }
+        let nexthop = copy.nexthop.and_then(|slot| self.tables.nexthop(slot));
+        match nexthop.map(|nexthop| (nexthop.family, &nexthop.action)) {
+            Some((NexthopFamily::Inet, NexthopAction::Encap(encap))) if copy.offset(copy.network) == 0 => {
+                push_rewrite(copy, &encap.rewrite, copy.kind == Kind::Inet6)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Metadata as it was configured for a copy.
+    fn metadata<'m>(&self, why: Why<'m>) -> &'m [u8]
+    where
+        Self: 'm,
+    {
+        match why {
+            Why::Received(vif) => &vif.details.mirror_in,
+            Why::Sent(vif) => &vif.details.mirror_out,
+            Why::Flow(flow) => {
+                let number = self.flows.shared(flow).map_or(0, SharedFlow::mirror_metadata);
+                self.tables.flow_metadata.get(number as usize).map_or(&[], |metadata| metadata)
+            }
+        }
     }
 
     /// Sends a copy to its analyzer.
     fn send_mirrored(
         &mut self,
         copy: &mut Pkt,
-        (vif, why): (&Vif, Why),
+        why: Why<'_>,
         mirror: &Mirror,
         (slot, nexthop): (NexthopSlot, &Nexthop),
     ) -> Stop {
@@ -91,7 +139,8 @@ impl Full<'_> {
         copy.ecmp = -1;
         copy.ecmp_source = -1;
         copy.outer_source = None;
-        copy.udp_source_port = 0;
+        copy.underlay = -1;
+        copy.udp_source_port = if copy.kind.is_ip() { entropy(copy) } else { 0 };
         copy.label = (mirror.vni >= 0).then_some(mirror.vni as u32);
         copy.label_is_vni = true;
         copy.ttl = 64;
@@ -99,10 +148,7 @@ impl Full<'_> {
             copy.vrf = nexthop.vrf;
         }
         if mirror.flags & DYNAMIC != 0 {
-            let configured = match why {
-                Why::Received => &vif.details.mirror_in,
-                Why::Sent => &vif.details.mirror_out,
-            };
+            let configured = self.metadata(why);
             let metadata: &[u8] = if configured.is_empty() { &NO_METADATA } else { configured };
             if let Err(stop) = copy.push(metadata.len()) {
                 return stop;
@@ -114,35 +160,25 @@ impl Full<'_> {
 
     /// Output by a mirror tunnel: UDP and IP in front of the copy, then routed.
     pub(super) fn udp_tunnel(&mut self, pkt: &mut Pkt, nexthop: &Nexthop, tunnel: UdpTunnel) -> Stop {
-        let (IpAddr::V4(source), IpAddr::V4(destination)) = (tunnel.source, tunnel.destination) else {
-            // Analyzers behind IPv6 come with the rest of the nexthops.
-            return Stop::Drop(DropReason::InvalidNh);
+        let source_port = if pkt.udp_source_port == 0 { tunnel.source_port } else { pkt.udp_source_port };
+        let ports = [source_port, tunnel.destination_port];
+        let own = self.tables.vif(pkt.vif).filter(|_| nexthop.flags.contains(NexthopFlags::TUNNEL_SIP_COPY));
+        let headers = match (tunnel.source, tunnel.destination) {
+            (IpAddr::V4(source), IpAddr::V4(destination)) => {
+                let own = own.map(|vif| vif.ip).filter(|ip| !ip.is_unspecified());
+                self.memory.ip_id = self.memory.ip_id.wrapping_add(1).max(1);
+                let id = self.memory.ip_id;
+                push_inet_udp(pkt, [own.unwrap_or(source).octets(), destination.octets()], ports, id)
+            }
+            (IpAddr::V6(source), IpAddr::V6(destination)) => {
+                let own = own.map(|vif| vif.ip6).filter(|ip| !ip.is_unspecified());
+                push_inet6_udp(pkt, [own.unwrap_or(source).octets(), destination.octets()], ports)
+            }
+            _ => Err(DropReason::InvalidNh.into()),
         };
-        let payload = pkt.frame.len();
-        if payload + 28 > usize::from(u16::MAX) {
-            return Stop::Drop(DropReason::Push);
-        }
-        if let Err(stop) = pkt.push(28) {
+        if let Err(stop) = headers {
             return stop;
         }
-        self.memory.ip_id = self.memory.ip_id.wrapping_add(1).max(1);
-        let id = self.memory.ip_id;
-        let source_port = if pkt.udp_source_port == 0 { tunnel.source_port } else { pkt.udp_source_port };
-        let bytes = pkt.frame.bytes_mut();
-        put(bytes, 0, [0x45, 0]);
-        put(bytes, 2, ((payload + 28) as u16).to_be_bytes());
-        put(bytes, 4, id.to_be_bytes());
-        put(bytes, 6, [0, 0, 64, 17, 0, 0]);
-        put(bytes, 12, source.octets());
-        put(bytes, 16, destination.octets());
-        let header = checksum::of(&bytes[..20]);
-        put(bytes, 10, header.to_be_bytes());
-        put(bytes, 20, source_port.to_be_bytes());
-        put(bytes, 22, tunnel.destination_port.to_be_bytes());
-        put(bytes, 24, ((payload + 8) as u16).to_be_bytes());
-        put(bytes, 26, [0, 0]);
-        let sum = checksum::inet_l4(&source.octets(), &destination.octets(), 17, &bytes[20..]);
-        put(bytes, 26, if sum == 0 { 0xffff } else { sum }.to_be_bytes());
         self.count_vrf(pkt.vrf, VrfCounter::UdpTunnels);
         if nexthop.vrf != VrfId::NONE {
             pkt.vrf = nexthop.vrf;
@@ -153,4 +189,51 @@ impl Full<'_> {
         pkt.label = None;
         self.route(pkt)
     }
+}
+
+/// Pushes a UDP header; its checksum is missing.
+fn push_udp(pkt: &mut Pkt, ports: [u16; 2]) -> Step {
+    let len = u16::try_from(pkt.frame.len() + UDP).map_err(|_| DropReason::Push)?;
+    pkt.push(UDP)?;
+    let bytes = pkt.frame.bytes_mut();
+    put(bytes, 0, ports[0].to_be_bytes());
+    put(bytes, 2, ports[1].to_be_bytes());
+    put(bytes, 4, len.to_be_bytes());
+    put(bytes, 6, [0, 0]);
+    Ok(())
+}
+
+/// Pushes UDP and IPv4 headers; `ends` are source and destination.
+fn push_inet_udp(pkt: &mut Pkt, ends: [[u8; 4]; 2], ports: [u16; 2], id: u16) -> Step {
+    push_udp(pkt, ports)?;
+    let sum = checksum::inet_l4(&ends[0], &ends[1], 17, pkt.bytes());
+    put(pkt.frame.bytes_mut(), 6, checksum::for_udp(sum).to_be_bytes());
+    let len = u16::try_from(pkt.frame.len() + INET).map_err(|_| DropReason::Push)?;
+    pkt.push(INET)?;
+    let bytes = pkt.frame.bytes_mut();
+    put(bytes, 0, [0x45, 0]);
+    put(bytes, 2, len.to_be_bytes());
+    put(bytes, 4, id.to_be_bytes());
+    put(bytes, 6, [0, 0, 64, 17, 0, 0]);
+    put(bytes, 12, ends[0]);
+    put(bytes, 16, ends[1]);
+    let sum = checksum::of(&bytes[..INET]);
+    put(bytes, 10, sum.to_be_bytes());
+    Ok(())
+}
+
+/// The same with an IPv6 header.
+fn push_inet6_udp(pkt: &mut Pkt, ends: [[u8; 16]; 2], ports: [u16; 2]) -> Step {
+    push_udp(pkt, ports)?;
+    let sum = checksum::inet6_l4(&ends[0], &ends[1], 17, pkt.bytes());
+    put(pkt.frame.bytes_mut(), 6, checksum::for_udp(sum).to_be_bytes());
+    let len = u16::try_from(pkt.frame.len()).map_err(|_| DropReason::Push)?;
+    pkt.push(INET6)?;
+    let bytes = pkt.frame.bytes_mut();
+    put(bytes, 0, [0x60, 0, 0, 0]);
+    put(bytes, 4, len.to_be_bytes());
+    put(bytes, 6, [17, 64]);
+    put(bytes, 8, ends[0]);
+    put(bytes, 24, ends[1]);
+    Ok(())
 }

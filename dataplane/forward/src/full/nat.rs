@@ -9,65 +9,33 @@ use vr_types::{DropReason, FlowIndex};
 use vr_wire::checksum;
 
 use super::flow::Entry;
-use super::ip::inet_header_len;
-use super::{Full, Kind, Pkt};
+use super::transport::{Layout, layout};
+use super::{Full, Kind, Pkt, quoted};
 use crate::bytes::{array, be16, put};
 use crate::verdict::Step;
 
-const TCP: u8 = 6;
-const UDP: u8 = 17;
-const ICMP: u8 = 1;
-const ICMPV6: u8 = 58;
-
-/// Where the addresses and the payload of an IP header are.
-#[derive(Clone, Copy)]
-struct Layout {
-    header: usize,
-    source: usize,
-    destination: usize,
-    address: usize,
-    protocol: u8,
-    /// The transport header is in this packet.
-    first_fragment: bool,
-}
-
-fn layout(bytes: &[u8], inet: bool) -> Option<Layout> {
-    if inet {
-        let header = inet_header_len(bytes).ok()?;
-        let first_fragment = be16(bytes, 6)? & 0x1fff == 0;
-        Some(Layout { header, source: 12, destination: 16, address: 4, protocol: bytes[9], first_fragment })
-    } else {
-        let (mut header, mut protocol, mut first_fragment) = (40, *bytes.get(6)?, true);
-        if protocol == 44 {
-            protocol = *bytes.get(40)?;
-            first_fragment = be16(bytes, 42)? >> 3 == 0;
-            header = 48;
-        }
-        (bytes.len() >= 40).then_some(Layout {
-            header,
-            source: 8,
-            destination: 24,
-            address: 16,
-            protocol,
-            first_fragment,
-        })
-    }
-}
+pub(super) const TCP: u8 = 6;
+pub(super) const UDP: u8 = 17;
+pub(super) const ICMP: u8 = 1;
+pub(super) const ICMPV6: u8 = 58;
 
 /// The new values of a packet's fields.
-struct Rewrite {
-    flags: FlowFlags,
+pub(super) struct Rewrite {
+    pub(super) flags: FlowFlags,
+    /// Protocol of the flow.
+    pub(super) protocol: u8,
     key_source: IpAddr,
-    source: IpAddr,
-    destination: IpAddr,
-    source_port: [u8; 2],
-    destination_port: [u8; 2],
+    pub(super) source: IpAddr,
+    pub(super) destination: IpAddr,
+    pub(super) source_port: [u8; 2],
+    pub(super) destination_port: [u8; 2],
 }
 
 impl Rewrite {
     fn new(flags: FlowFlags, key: &FlowKey, reverse: &FlowKey) -> Self {
         Self {
             flags,
+            protocol: key.protocol(),
             key_source: key.source(),
             source: reverse.destination(),
             destination: reverse.source(),
@@ -163,7 +131,7 @@ impl Full<'_> {
 }
 
 /// Overwrites an address and returns its old bytes.
-fn set_address(bytes: &mut [u8], at: usize, len: usize, new: IpAddr) -> Option<[u8; 16]> {
+pub(super) fn set_address(bytes: &mut [u8], at: usize, len: usize, new: IpAddr) -> Option<[u8; 16]> {
     let place = bytes.get_mut(at..at + len)?;
     let mut old = [0; 16];
     old[..len].copy_from_slice(place);
@@ -177,53 +145,36 @@ fn set_address(bytes: &mut [u8], at: usize, len: usize, new: IpAddr) -> Option<[
 
 fn translate(bytes: &mut [u8], inet: bool, rewrite: &Rewrite, partial: bool, diagnostic: bool) -> Option<()> {
     let at = layout(bytes, inet)?;
-    let is_error = at.first_fragment
-        && match at.protocol {
-            ICMP => matches!(bytes.get(at.header), Some(3 | 11)),
-            ICMPV6 => bytes.get(at.header).is_some_and(|kind| *kind < 128),
-            _ => false,
-        };
-    if is_error {
-        translate_quoted(bytes, at, inet, rewrite)?;
-    }
+    let error =
+        if quoted::is_error(bytes, at) { Some(quoted::translate(bytes, at, inet, rewrite)?) } else { None };
     let source_is_flows =
         bytes.get(at.source..at.source + at.address).is_some_and(|source| match rewrite.key_source {
             IpAddr::V4(key) => source == key.octets(),
             IpAddr::V6(key) => source == key.octets(),
         });
-    let mut sum = Delta::default();
+    let mut addresses = Delta::default();
     if rewrite.flags.contains(FlowFlags::SNAT) && source_is_flows {
         let old = set_address(bytes, at.source, at.address, rewrite.source)?;
-        sum.replace(&old[..at.address], bytes.get(at.source..at.source + at.address)?);
+        addresses.replace(&old[..at.address], bytes.get(at.source..at.source + at.address)?);
     }
     if rewrite.flags.contains(FlowFlags::DNAT) {
         let old = set_address(bytes, at.destination, at.address, rewrite.destination)?;
-        sum.replace(&old[..at.address], bytes.get(at.destination..at.destination + at.address)?);
+        addresses.replace(&old[..at.address], bytes.get(at.destination..at.destination + at.address)?);
     }
     if inet {
         let check = be16(bytes, 10)?;
-        put(bytes, 10, sum.apply(check).to_be_bytes());
+        put(bytes, 10, addresses.apply(check).to_be_bytes());
     }
     if !at.first_fragment {
         return Some(());
     }
-    let addresses_only = sum;
-    if matches!(at.protocol, TCP | UDP) {
-        if rewrite.flags.contains(FlowFlags::SPAT) {
-            let old: [u8; 2] = array(bytes, at.header)?;
-            put(bytes, at.header, rewrite.source_port);
-            sum.replace(&old, &rewrite.source_port);
-        }
-        if rewrite.flags.contains(FlowFlags::DPAT) {
-            let old: [u8; 2] = array(bytes, at.header + 2)?;
-            put(bytes, at.header + 2, rewrite.destination_port);
-            sum.replace(&old, &rewrite.destination_port);
-        }
-    }
-    let field = match at.protocol {
-        TCP => at.header + 16,
-        UDP => at.header + 6,
-        ICMPV6 if !is_error => at.header + 2,
+    let ports = if error.is_none() { translate_ports(bytes, at, rewrite)? } else { Delta::default() };
+    // What the checksum covers besides the payload: a pseudo header with the addresses, but for ICMP.
+    let (field, pseudo) = match at.protocol {
+        TCP => (at.header + 16, addresses),
+        UDP => (at.header + 6, addresses),
+        ICMPV6 => (at.header + 2, addresses),
+        ICMP if error.is_some() => (at.header + 2, Delta::default()),
         _ => return Some(()),
     };
     let check = be16(bytes, field)?;
@@ -231,68 +182,47 @@ fn translate(bytes: &mut [u8], inet: bool, rewrite: &Rewrite, partial: bool, dia
         return Some(());
     }
     let check = if partial {
-        addresses_only.apply_to_pseudo_sum(check)
+        pseudo.apply_to_pseudo_sum(check)
     } else {
-        match sum.apply(check) {
-            0 if at.protocol == UDP => 0xffff,
-            check => check,
-        }
+        let mut all = pseudo;
+        all.add(ports);
+        all.add(error.unwrap_or_default());
+        let check = all.apply(check);
+        if at.protocol == UDP { checksum::for_udp(check) } else { check }
     };
     put(bytes, field, check.to_be_bytes());
     Some(())
 }
 
-/// Translates the packet that an ICMP error quotes, in the opposite sense, and the error's checksum.
-fn translate_quoted(bytes: &mut [u8], outer: Layout, inet: bool, rewrite: &Rewrite) -> Option<()> {
-    let start = outer.header + 8;
-    let quoted = bytes.get_mut(start..)?;
-    let at = layout(quoted, inet)?;
-    if rewrite.flags.contains(FlowFlags::SNAT) {
-        set_address(quoted, at.destination, at.address, rewrite.source)?;
+/// Translates the ports of a packet whose transport header the flow's key was made of.
+fn translate_ports(bytes: &mut [u8], at: Layout, rewrite: &Rewrite) -> Option<Delta> {
+    let mut sum = Delta::default();
+    if !matches!(at.protocol, TCP | UDP) || at.protocol != rewrite.protocol {
+        return Some(sum);
     }
-    if rewrite.flags.contains(FlowFlags::DNAT) {
-        set_address(quoted, at.source, at.address, rewrite.destination)?;
-    }
-    if inet {
-        put(quoted, 10, [0, 0]);
-        let check = checksum::of(quoted.get(..at.header)?);
-        put(quoted, 10, check.to_be_bytes());
-    }
-    if matches!(at.protocol, TCP | UDP) && at.first_fragment {
-        if rewrite.flags.contains(FlowFlags::SPAT) {
-            put(quoted, at.header + 2, rewrite.source_port);
-        }
-        if rewrite.flags.contains(FlowFlags::DPAT) {
-            put(quoted, at.header, rewrite.destination_port);
+    for (flag, place, new) in [
+        (FlowFlags::SPAT, at.header, rewrite.source_port),
+        (FlowFlags::DPAT, at.header + 2, rewrite.destination_port),
+    ] {
+        if rewrite.flags.contains(flag) {
+            let old: [u8; 2] = array(bytes, place)?;
+            put(bytes, place, new);
+            sum.replace(&old, &new);
         }
     }
-    let message = bytes.get_mut(outer.header..)?;
-    put(message, 2, [0, 0]);
-    let check = if inet {
-        checksum::of(message)
-    } else {
-        // The addresses of the error itself change too; its sum is made with the new ones.
-        let (source, destination) = match (rewrite.source, rewrite.destination) {
-            (IpAddr::V6(source), IpAddr::V6(destination)) => (source.octets(), destination.octets()),
-            _ => return None,
-        };
-        let current: ([u8; 16], [u8; 16]) = (array(bytes, 8)?, array(bytes, 24)?);
-        let keeps_source =
-            !rewrite.flags.contains(FlowFlags::SNAT) || IpAddr::from(current.0) != rewrite.key_source;
-        let source = if keeps_source { current.0 } else { source };
-        let destination = if rewrite.flags.contains(FlowFlags::DNAT) { destination } else { current.1 };
-        checksum::inet6_l4(&source, &destination, ICMPV6, bytes.get(outer.header..)?)
-    };
-    put(bytes, outer.header + 2, check.to_be_bytes());
-    Some(())
+    Some(sum)
 }
 
 /// Difference of a ones' complement sum.
 #[derive(Clone, Copy, Default)]
-struct Delta(u32);
+pub(super) struct Delta(u32);
 
 impl Delta {
-    fn replace(&mut self, old: &[u8], new: &[u8]) {
+    pub(super) fn add(&mut self, other: Self) {
+        self.0 += u32::from(Self::fold(other.0));
+    }
+
+    pub(super) fn replace(&mut self, old: &[u8], new: &[u8]) {
         for (old, new) in old.as_chunks::<2>().0.iter().zip(new.as_chunks::<2>().0) {
             self.0 += u32::from(!u16::from_be_bytes(*old)) + u32::from(u16::from_be_bytes(*new));
         }
@@ -306,8 +236,8 @@ impl Delta {
     }
 
     /// RFC 1624: a complete checksum.
-    fn apply(self, check: u16) -> u16 {
-        !Self::fold(u32::from(!check) + Self::fold(self.0) as u32)
+    pub(super) fn apply(self, check: u16) -> u16 {
+        !Self::fold(u32::from(!check) + u32::from(Self::fold(self.0)))
     }
 
     /// A checksum field that holds a pseudo header sum only.

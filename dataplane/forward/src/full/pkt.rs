@@ -109,6 +109,8 @@ pub(crate) struct Pkt {
     /// Chosen member of a composite and the member that the source check found, -1 for none.
     pub(crate) ecmp: i8,
     pub(crate) ecmp_source: i8,
+    /// Underlay link that the flow says, negative for none.
+    pub(crate) underlay: i8,
     /// Source port of the outer header, 0 if not chosen yet.
     pub(crate) udp_source_port: u16,
     /// Nexthop that is being processed.
@@ -118,6 +120,8 @@ pub(crate) struct Pkt {
     pub(crate) multicast: bool,
     /// Addressed to us on layer 2, or its VRF was translated: must be routed.
     pub(crate) to_me: bool,
+    /// Came to an address of the host by a port of a link-local service.
+    pub(crate) for_service: bool,
     /// Force local receive (cross-connect mode).
     pub(crate) force_local: bool,
     pub(crate) flow_done: bool,
@@ -172,11 +176,13 @@ impl Pkt {
             vlan: None,
             ecmp: -1,
             ecmp_source: -1,
+            underlay: -1,
             udp_source_port: 0,
             nexthop: None,
             ttl: 64,
             multicast: false,
             to_me: false,
+            for_service: false,
             force_local: false,
             flow_done: false,
             flow_wanted: false,

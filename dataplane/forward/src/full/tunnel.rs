@@ -118,11 +118,14 @@ impl Full<'_> {
     {
         let link = match &tunnel.underlay {
             Some(underlay) if nexthop.flags.contains(NexthopFlags::TUNNEL_UNDERLAY_ECMP) => {
-                let hash = usize::from(entropy(pkt));
                 let valid = || underlay.links.iter().flatten();
-                let count = valid().count();
-                let chosen =
-                    underlay.links[hash % 3].as_ref().or_else(|| valid().nth(hash % count.max(1)))?;
+                let chosen = if let Ok(told) = usize::try_from(pkt.underlay) {
+                    underlay.links.get(told)?.as_ref()?
+                } else {
+                    let hash = usize::from(entropy(pkt));
+                    let other = || valid().nth(hash % valid().count().max(1));
+                    underlay.links[hash % 3].as_ref().or_else(other)?
+                };
                 (chosen.0, chosen.1)
             }
             _ => (tunnel.vif, tunnel.template),
@@ -195,7 +198,7 @@ fn inner_ethernet(pkt: &mut Pkt, destination: Mac, vif: &Vif) -> Step {
 }
 
 /// Source port of the outer header for a packet without a flow: constant for its addresses, ports and VRF.
-fn entropy(pkt: &Pkt) -> u16 {
+pub(super) fn entropy(pkt: &Pkt) -> u16 {
     let l3 = pkt.l3();
     let vrf = u32::from(pkt.vrf.0);
     let word = |at: usize| array::<4>(l3, at).map_or(0, u32::from_le_bytes);

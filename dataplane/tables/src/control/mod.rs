@@ -11,6 +11,7 @@ mod files;
 mod flow;
 mod flow_evict;
 mod flow_leaving;
+mod flow_metadata;
 mod flow_relief;
 mod flow_spec;
 mod flow_write;
@@ -56,6 +57,7 @@ use crate::stats::{Stats, WorkerStats};
 use files::TableFiles;
 use flow::FlowCounts;
 use flow_leaving::{LeavingFlows, Services};
+use flow_metadata::FlowMetadata;
 use flow_relief::Relief;
 use nexthop_store::NexthopStore;
 use route::VrfRoutes;
@@ -83,6 +85,7 @@ pub struct Tables {
     bridge: BridgeWriter,
     flows: Arc<FlowTable>,
     flow_counts: FlowCounts,
+    metadata: FlowMetadata,
     leaving: LeavingFlows,
     relief: Relief,
     services: Services,
@@ -142,6 +145,7 @@ impl Tables {
             bridge,
             flows: Arc::new(flows),
             flow_counts: FlowCounts::default(),
+            metadata: FlowMetadata::default(),
             leaving: LeavingFlows::default(),
             relief: Relief::default(),
             services: Services::default(),

@@ -228,6 +228,16 @@ impl SharedFlow {
         TcpFlags::from_bits_truncate(self.tcp_flags.load(Relaxed))
     }
 
+    /// Number of the metadata that goes with mirrored copies, 0 for none: the original has a pointer here.
+    #[must_use]
+    pub fn mirror_metadata(&self) -> u32 {
+        self.mirror_metadata[0].load(Relaxed)
+    }
+
+    pub(crate) fn set_mirror_metadata(&self, number: u32) {
+        self.mirror_metadata[0].store(number, Relaxed);
+    }
+
     /// Packets and bytes as last brought up to date.
     #[must_use]
     pub fn counters(&self) -> (u64, u64) {
