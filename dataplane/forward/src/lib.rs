@@ -114,22 +114,24 @@ impl Forwarder {
         let Shared { worker, tables, flows, grace, stats, holds } = &mut self.shared;
         grace.enter(*worker);
         let tables = tables.latest();
-        run(
-            &mut full::Full {
-                tables,
-                bridge: &tables.bridge,
-                flows,
-                stats,
-                holds,
-                worker: *worker,
-                now,
-                pool,
-                out,
-                memory: &mut self.memory,
-                parts: None,
-            },
-            &mut self.stages,
-        );
+        let mut full = full::Full {
+            tables,
+            bridge: &tables.bridge,
+            flows,
+            stats,
+            holds,
+            worker: *worker,
+            now,
+            pool,
+            out,
+            memory: &mut self.memory,
+            parts: None,
+        };
+        if full.memory.incarnation != tables.incarnation {
+            full.memory.incarnation = tables.incarnation;
+            full.forget_fragments();
+        }
+        run(&mut full, &mut self.stages);
         grace.leave(*worker);
     }
 }

@@ -88,6 +88,11 @@ pub struct Snapshot {
     pub(crate) peers: Arc<Inet6Peers>,
     /// Advance when nexthops change in what source checks ask of them, and when their slots are free.
     pub nexthop_epochs: NexthopEpochs,
+    /// Another one after each reset: interfaces, VRFs and nexthops may have been numbered anew.
+    pub incarnation: u32,
+    /// The agent has restarted and is programming tables that are not in force yet. It knows nothing of these here:
+    /// packets of guests must not ask it.
+    pub restarting: bool,
     /// Advances with the rare changes that can alter what flows of every VRF do: interfaces that are no
     /// guest's, and nexthops that lead to ourselves.
     pub epoch: u32,
@@ -111,6 +116,8 @@ impl Snapshot {
             options: Options::default(),
             peers: Arc::default(),
             nexthop_epochs: NexthopEpochs::default(),
+            incarnation: 0,
+            restarting: false,
             epoch: 0,
         }
     }

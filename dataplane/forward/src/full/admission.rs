@@ -20,6 +20,9 @@ impl Full<'_> {
         {
             return Ok(());
         }
+        if self.tables.restarting {
+            return self.pass_without_flow(pkt, nexthop);
+        }
         if is_later_fragment(pkt) {
             return Err(DropReason::FlowUnusable.into());
         }

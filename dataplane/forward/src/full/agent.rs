@@ -30,6 +30,9 @@ impl Full<'_> {
             return stop;
         }
         pkt.received = (pkt.frame.headroom() as u16, pkt.frame.len() as u32);
+        if !self.may_inject(vif, vrf) {
+            return Stop::Drop(DropReason::InvalidIf);
+        }
         match command {
             ROUTE => {
                 // Fabric rules must not apply to what the agent injects.

@@ -147,6 +147,9 @@ impl Full<'_> {
         if entry.action == FlowAction::Hold as u16 {
             return Err(Stop::Hold(index, resume));
         }
+        if entry.flags.contains(FlowFlags::NEW_FLOW) {
+            self.show_again(pkt, index);
+        }
         let applied = self.apply(pkt, index, &entry);
         self.evict_if_over(index);
         let translation = applied?;

@@ -296,8 +296,16 @@ impl Full<'_> {
     /// Forgets datagrams that are too old and drops fragments that have waited too long.
     pub(crate) fn expire_fragments(&mut self) {
         let now = self.now.0;
-        let old = |since: Now| now.saturating_sub(since.0) > PATIENCE;
-        self.memory.fragments.forget_all(old);
+        self.end_datagrams(|since| now.saturating_sub(since.0) > PATIENCE);
+    }
+
+    /// Forgets all datagrams: numbers of interfaces and VRFs may mean others from now on.
+    pub(crate) fn forget_fragments(&mut self) {
+        self.end_datagrams(|_| true);
+    }
+
+    fn end_datagrams(&mut self, old: impl Fn(Now) -> bool) {
+        self.memory.fragments.forget_all(&old);
         let mut late = self.memory.fragments.take(|waiting| old(waiting.since));
         for waiting in late.drain(..) {
             self.drop(waiting.pkt, DropReason::FragErr);

@@ -31,6 +31,7 @@ mod nexthop;
 mod oversize;
 mod pkt;
 mod quoted;
+mod restart;
 mod tcp;
 mod transport;
 mod trap;
@@ -58,6 +59,8 @@ use crate::{HoldCounters, Now, Output};
 pub(crate) struct Memory {
     pub(crate) held: HoldQueues,
     pub(crate) fragments: Fragments,
+    /// The tables that these belong to.
+    pub(crate) incarnation: u32,
     /// Identification of outer headers whose payload has none.
     pub(crate) ip_id: u16,
 }

@@ -23,7 +23,8 @@ impl Full<'_> {
 
     /// Gives the frame, as it was received, to the agent.
     pub(super) fn trap(&mut self, mut pkt: Pkt, trap: &Trap) {
-        let Some(agent) = self.tables.vif(self.tables.roles.agent) else {
+        let agent = self.tables.vif(self.tables.roles.agent).filter(|_| self.may_ask(&pkt));
+        let Some(agent) = agent else {
             return self.drop(pkt, DropReason::TrapNoIf);
         };
         pkt.rewind();

@@ -1,5 +1,6 @@
 use std::path::PathBuf;
 
+use super::GracefulRestart;
 use crate::geometry::Geometry;
 use crate::options::Options;
 
@@ -125,6 +126,8 @@ pub struct TablesConfig {
     /// Test mode (test-rig.md 3): host, agent and fabric interfaces are marked as mock devices, and a second
     /// agent interface is accepted.
     pub mock: bool,
+    /// How a restarted agent takes over; without it a reset empties everything at once.
+    pub graceful_restart: Option<GracefulRestart>,
     /// Options at start.
     pub options: Options,
 }
@@ -137,6 +140,7 @@ impl Default for TablesConfig {
             directory: None,
             hugetlbfs: None,
             mock: false,
+            graceful_restart: None,
             options: Options::default(),
         }
     }

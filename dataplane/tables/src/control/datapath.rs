@@ -84,6 +84,21 @@ pub trait Datapath {
     /// [`AttachError`]; the interface is then not added.
     fn attach(&mut self, vif: &Vif) -> Result<Attached, AttachError>;
 
+    /// What [`Datapath::attach`] will say of a new interface, as far as that is known without opening its port: that is
+    /// opened later.
+    ///
+    /// # Errors
+    /// [`AttachError`]; the interface is then not added.
+    fn probe(&mut self, _vif: &Vif) -> Result<Attached, AttachError> {
+        Ok(Attached::default())
+    }
+
+    /// Ports of interfaces get other numbers, old and new, when `publish` makes the tables that know these visible: no
+    /// packet of such a port meets the other tables.
+    fn renumber(&mut self, _moves: &[(VifId, VifId)], publish: &mut dyn FnMut()) {
+        publish();
+    }
+
     /// An interface that has a port was changed. Called before the change is published.
     fn changed(&mut self, _vif: &Vif) {}
 

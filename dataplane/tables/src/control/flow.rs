@@ -34,7 +34,7 @@ impl Tables {
     /// Adds, changes or removes one direction of a flow.
     pub fn flow_set(&mut self, spec: &FlowSpec, datapath: &mut dyn Datapath) -> FlowReply {
         self.begin();
-        let entry = spec.index.filter(|index| self.flows.in_use(*index));
+        let entry = spec.index.filter(|index| !self.is_restarting() && self.flows.in_use(*index));
         let mut reply = FlowReply {
             result: Ok(()),
             index: spec.index,
@@ -42,7 +42,9 @@ impl Tables {
             deleted: false,
             left: (0, 0),
         };
-        reply.result = if spec.force_evict {
+        reply.result = if let Err(refused) = self.refuses_flows(spec) {
+            Err(refused)
+        } else if spec.force_evict {
             self.flow_evict(entry)
         } else {
             self.flow_set_entry(spec, entry, &mut reply)
@@ -69,11 +71,16 @@ impl Tables {
             if active && spec.index.is_some() {
                 return Err(CommandError::NotFound("flow"));
             }
+            if active && let Some(kept) = self.kept_flow(spec) {
+                return self.take_over(spec, kept, reply);
+            }
             return self.flow_set_checked(spec, None, reply);
         };
+        self.show_kept_flow(index, spec.generation);
         self.lock(index)?;
         let result = self.check_entry(spec, index).and_then(|()| self.flow_set_checked(spec, entry, reply));
         self.flows.unlock_entry(index);
+        self.confirm_flow(index, &result);
         result
     }
 

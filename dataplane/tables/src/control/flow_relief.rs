@@ -43,7 +43,7 @@ impl Tables {
     /// clock. Each call looks at a bounded part of the table. To be called every ten milliseconds or so while
     /// [`Tables::is_pressed`].
     pub fn relieve(&mut self, now: u64, datapath: &mut dyn Datapath) {
-        self.begin();
+        self.recycle();
         let need = self.need();
         if need == Need::default() {
             return;

@@ -13,6 +13,7 @@ mod flow_evict;
 mod flow_leaving;
 mod flow_metadata;
 mod flow_relief;
+mod flow_restart;
 mod flow_spec;
 mod flow_write;
 mod given;
@@ -20,8 +21,11 @@ mod label;
 mod nexthop;
 mod nexthop_build;
 mod nexthop_store;
+mod restart;
+mod restart_plan;
 mod route;
 mod router;
+mod same_meaning;
 mod small;
 mod vif;
 mod vif_role;
@@ -41,6 +45,7 @@ pub use error::CommandError;
 pub use flow_spec::{FlowReply, FlowSpec, FlowTotals, Reverse};
 pub use given::GivenMac;
 pub use nexthop::{NexthopKind, NexthopSpec, NexthopView};
+pub use restart::{GracefulRestart, RestartReport};
 pub use route::{Prefix, RouteSpec, RouteView};
 pub use router::OptionsChange;
 pub use small::{ForwardingClass, QosChange, QosMap, SideChange, VrfEntry};
@@ -59,7 +64,9 @@ use flow::FlowCounts;
 use flow_leaving::{LeavingFlows, Services};
 use flow_metadata::FlowMetadata;
 use flow_relief::Relief;
+use flow_restart::KeptFlows;
 use nexthop_store::NexthopStore;
+use restart::Held;
 use route::VrfRoutes;
 
 /// All tables and the only way to change them.
@@ -93,6 +100,12 @@ pub struct Tables {
     grace: Arc<Grace>,
     /// The agent's interface is there, and the agent is not.
     agent_lost: bool,
+    /// How many commands there were.
+    commands: u64,
+    graceful_restart: Option<GracefulRestart>,
+    /// What workers go on with while a restarted agent programs.
+    held: Option<Held>,
+    kept_flows: KeptFlows,
     worker_stats: Vec<Arc<WorkerStats>>,
     stats: Stats,
 }
@@ -103,7 +116,7 @@ impl Tables {
     /// # Errors
     /// [`MapError`] when memory or room for the shared files is not to be had.
     pub fn new(config: TablesConfig) -> Result<Self, MapError> {
-        let TablesConfig { workers, limits, directory, hugetlbfs, mock, options } = config;
+        let TablesConfig { workers, limits, directory, hugetlbfs, mock, graceful_restart, options } = config;
         let files = TableFiles::new(directory.as_deref(), hugetlbfs)?;
         let sizes = [
             limits.flows.total() * FlowTable::entry_size_of(options.release),
@@ -152,13 +165,23 @@ impl Tables {
             holds: Arc::new(HoldCounters::default()),
             grace: Arc::new(Grace::new(workers)),
             agent_lost: false,
+            commands: 0,
+            graceful_restart,
+            held: None,
+            kept_flows: KeptFlows::default(),
             stats: Stats::new(worker_stats.clone()),
             worker_stats,
         })
     }
 
-    /// Before a command: what became free meanwhile is free.
+    /// Before a command.
     fn begin(&mut self) {
+        self.commands += 1;
+        self.recycle();
+    }
+
+    /// What became free meanwhile is free.
+    fn recycle(&mut self) {
         self.evict_marked();
         self.leaving.advance(&self.flows, &self.grace);
         self.nexthops.recycle(&self.grace);
@@ -173,11 +196,11 @@ impl Tables {
     /// success is announced.
     pub fn publish(&mut self) {
         self.publish_snapshot();
-        self.begin();
+        self.recycle();
     }
 
     fn publish_snapshot(&mut self) {
-        if self.dirty {
+        if self.dirty && self.held.is_none() {
             self.publisher.publish(self.work.clone());
             self.dirty = false;
             self.nexthops_dirty = false;
@@ -187,11 +210,11 @@ impl Tables {
 
     /// Frees what workers do not use any more. To be called now and then while no commands come.
     pub fn housekeep(&mut self) {
-        self.begin();
+        self.recycle();
         self.publisher.reclaim();
     }
 
-    /// The snapshot as it will be published next.
+    /// The snapshot as it will be published next: what was programmed since the last reset.
     #[must_use]
     pub const fn snapshot(&self) -> &Snapshot {
         &self.work

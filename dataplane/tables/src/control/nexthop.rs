@@ -289,6 +289,6 @@ impl Tables {
     /// The id under which the object in a slot is, or was, known.
     #[must_use]
     pub fn nexthop_id(&self, slot: NexthopSlot) -> NexthopId {
-        self.nexthops.get(slot).map_or(NexthopId::DISCARD, |stored| stored.spec.id)
+        self.nexthops.id(slot)
     }
 }

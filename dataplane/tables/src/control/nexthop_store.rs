@@ -60,6 +60,11 @@ impl NexthopStore {
         self.slots.get(slot.index())?.as_deref()
     }
 
+    /// The id under which the object in a slot is, or was, known.
+    pub(super) fn id(&self, slot: NexthopSlot) -> NexthopId {
+        self.get(slot).map_or(NexthopId::DISCARD, |stored| stored.spec.id)
+    }
+
     /// How many refer to an object, its id included.
     pub(super) fn references(&self, slot: NexthopSlot) -> u32 {
         self.get(slot).map_or(0, |stored| stored.references + u32::from(stored.listed))

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use hashbrown::HashMap;
-use vr_types::VifId;
+use vr_types::{NexthopId, VifId};
 
 use super::nexthop_store::NexthopStore;
 use super::{Datapath, Tables};
@@ -91,10 +91,39 @@ impl Tables {
     /// The soft reset: all tables empty but for the discard nexthop, all ports closed. Drop counters and
     /// options stay, and so do the files that clients map. When this returns no worker uses anything of what
     /// was.
+    ///
+    /// With a graceful restart all of that is so for commands only: workers and flows go on until the agent has
+    /// programmed everything again.
     pub fn reset(&mut self, datapath: &mut dyn Datapath) {
+        if self.restarts_gracefully() {
+            match self.bridge.successor() {
+                Ok(bridge) => return self.hold(bridge, datapath),
+                Err(error) => tracing::warn!(%error, "the agent restarts without its predecessor's tables"),
+            }
+        }
         self.flow_clear(datapath);
-        let vifs: Vec<VifId> = self.work.vifs.iter().map(|(_, vif)| vif.id).collect();
+        let held = self.held.take();
+        let ports = &held.as_ref().map_or(&self.work, |held| &held.snapshot).vifs;
+        let vifs: Vec<VifId> = ports.iter().map(|(_, vif)| vif.id).collect();
         self.bridge.clear();
+        self.empty();
+        self.publish();
+        datapath.settle();
+        if held.is_some() {
+            self.bridge.show(|_| NexthopId::DISCARD);
+        }
+        // No worker knows an old slot any more, so all of them are free.
+        self.nexthops = NexthopStore::new(&mut self.work);
+        for vif in vifs {
+            datapath.detach(vif);
+        }
+        self.stats.clear_vrfs();
+        self.recycle();
+        self.flow_clear_evicted();
+    }
+
+    /// Makes the working copy empty.
+    pub(super) fn empty(&mut self) {
         self.work = self.empty_snapshot();
         self.routes = HashMap::new();
         self.vnis.clear();
@@ -102,16 +131,6 @@ impl Tables {
         self.qos_maps.clear();
         self.forwarding_classes.clear();
         self.changed();
-        self.publish();
-        datapath.settle();
-        // No worker knows an old slot any more, so all of them are free.
-        self.nexthops = NexthopStore::new(&mut self.work);
-        for vif in vifs {
-            datapath.detach(vif);
-        }
-        self.stats.clear_vrfs();
-        self.begin();
-        self.flow_clear_evicted();
     }
 
     fn empty_snapshot(&self) -> Snapshot {
@@ -119,6 +138,7 @@ impl Tables {
         // The epoch of a VRF starts anew, the sum of both must not come back to an earlier value.
         let vrf_epochs = old.vrfs.iter().map(|(_, vrf)| vrf.epoch).max().unwrap_or(0);
         let mut empty = Snapshot {
+            incarnation: old.incarnation.wrapping_add(1),
             epoch: old.epoch.wrapping_add(vrf_epochs).wrapping_add(1),
             nexthop_epochs: old.nexthop_epochs.clone(),
             peers: Arc::clone(&old.peers),

@@ -119,6 +119,7 @@ impl Tables {
     /// # Errors
     /// [`CommandError::Invalid`] for a VRF beyond the table and for an interface that does not exist.
     pub fn vrf_add(&mut self, vrf: VrfId, left: SideChange, right: SideChange) -> Result<(), CommandError> {
+        self.begin();
         if u32::from(vrf.0) >= self.limits.vrfs {
             return Err(CommandError::Invalid("the VRF is beyond the table"));
         }
@@ -141,6 +142,7 @@ impl Tables {
     /// # Errors
     /// [`CommandError::Invalid`] when it is not there.
     pub fn vrf_delete(&mut self, vrf: VrfId) -> Result<(), CommandError> {
+        self.begin();
         let removed = self.vrf_entries.remove(&vrf);
         removed.map(|_| ()).ok_or(CommandError::Invalid("the VRF entry does not exist"))
     }
@@ -166,6 +168,7 @@ impl Tables {
     /// # Errors
     /// [`CommandError::Invalid`] for a number beyond the table.
     pub fn qos_map_add(&mut self, id: u16, change: &QosChange) -> Result<(), CommandError> {
+        self.begin();
         if u32::from(id) >= self.limits.qos_maps {
             return Err(CommandError::Invalid("the QoS map is beyond the table"));
         }
@@ -186,6 +189,7 @@ impl Tables {
 
     /// Removes a QoS map; one that is not there is no error.
     pub fn qos_map_delete(&mut self, id: u16) {
+        self.begin();
         self.qos_maps.remove(&id);
     }
 
@@ -210,6 +214,7 @@ impl Tables {
     /// # Errors
     /// [`CommandError::Invalid`] for a number beyond the table.
     pub fn forwarding_class_add(&mut self, id: u16, class: ForwardingClass) -> Result<(), CommandError> {
+        self.begin();
         self.check_forwarding_class(id)?;
         self.forwarding_classes.insert(id, class);
         Ok(())
@@ -220,6 +225,7 @@ impl Tables {
     /// # Errors
     /// [`CommandError::Invalid`] for a number beyond the table.
     pub fn forwarding_class_delete(&mut self, id: u16) -> Result<(), CommandError> {
+        self.begin();
         self.check_forwarding_class(id)?;
         self.forwarding_classes.remove(&id);
         Ok(())

@@ -195,7 +195,7 @@ impl Tables {
         if self.mock && matches!(kind, VifKind::Host | VifKind::Agent | VifKind::Physical) {
             vif.flags |= VifFlags::MOCK_DEVICE;
         }
-        let device = datapath.attach(&vif)?;
+        let device = self.attach(&vif, datapath)?;
         if spec.mtu == 0 {
             vif.mtu = device.mtu.unwrap_or(vif.mtu);
         }
@@ -293,7 +293,9 @@ impl Tables {
             self.leave_parent(&sub);
             self.join_parent(&sub);
         }
-        datapath.changed(&vif);
+        if !self.is_restarting() {
+            datapath.changed(&vif);
+        }
         self.work.vifs.set(id.index(), Some(vif));
         if kind.is_host_side() {
             self.note_inet6_underlay(id);
@@ -324,8 +326,10 @@ impl Tables {
         self.work.vifs.set(vif.id.index(), None);
         self.leave_role(&vif);
         self.vif_changed(vif.id, vif.kind);
-        self.publish();
-        datapath.detach(vif.id);
+        if !self.is_restarting() {
+            self.publish();
+            datapath.detach(vif.id);
+        }
         Ok(())
     }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use vr_types::{Mac, VifId};
 
 use super::{CommandError, Tables, VifSpec};
+use crate::snapshot::Snapshot;
 use crate::vif::{Vif, VifFlags, VifKind};
 
 impl Tables {
@@ -56,7 +57,7 @@ impl Tables {
         match kind {
             VifKind::Agent if self.work.roles.agent == VifId::NONE => {
                 self.work.roles.agent = id;
-                self.agent_lost = false;
+                self.agent_lost &= self.is_restarting();
             }
             VifKind::Host => self.work.roles.host = id,
             VifKind::Physical => {
@@ -123,18 +124,17 @@ impl Tables {
             self.agent_lost = lost;
             self.update_cross_connect();
             self.changed();
+            if let Some(held) = &mut self.held {
+                connect_host(&mut held.snapshot, !lost);
+                self.publisher.publish(held.snapshot.clone());
+            }
         }
         news
     }
 
     /// Host and fabric are connected as long as there is no agent (forwarding.md 1.7).
     fn update_cross_connect(&mut self) {
-        let roles = self.work.roles;
-        let agent = roles.agent != VifId::NONE && !self.agent_lost;
-        let connect = roles.host != VifId::NONE && !agent;
-        for id in roles.fabric.into_iter().chain([roles.host]) {
-            self.set_flags(id, VifFlags::XCONNECT, connect);
-        }
+        connect_host(&mut self.work, !self.agent_lost);
     }
 
     /// What the device or the guest of an interface can do, of [`VifFlags::OWNED`]. Says whether that is news; it is to
@@ -142,18 +142,11 @@ impl Tables {
     pub fn set_owned_flags(&mut self, id: VifId, flags: VifFlags) -> bool {
         let flags = flags & VifFlags::OWNED;
         let news = self.work.vif(id).is_some_and(|vif| vif.flags & VifFlags::OWNED != flags);
-        if news {
-            self.set_flags(id, VifFlags::OWNED, false);
-            self.set_flags(id, flags, true);
+        if let Some(vif) = self.work.vifs.get_mut(id.index()).filter(|_| news) {
+            vif.flags = vif.flags.difference(VifFlags::OWNED) | flags;
             self.changed();
         }
         news
-    }
-
-    fn set_flags(&mut self, id: VifId, flags: VifFlags, on: bool) {
-        if let Some(vif) = self.work.vifs.get_mut(id.index()) {
-            vif.flags.set(flags, on);
-        }
     }
 
     /// The interface of this device number is copied to `monitor` from now on, which takes the place of another one.
@@ -190,5 +183,17 @@ impl Tables {
             Arc::make_mut(&mut parent.details).sub_interfaces.retain(|(.., id)| *id != sub.id);
         }
         self.renew_vif(sub.parent);
+    }
+}
+
+/// Connects host and fabric, or ends that: they are connected as long as there is no agent.
+fn connect_host(snapshot: &mut Snapshot, agent_answers: bool) {
+    let roles = snapshot.roles;
+    let agent = roles.agent != VifId::NONE && agent_answers;
+    let connect = roles.host != VifId::NONE && !agent;
+    for id in roles.fabric.into_iter().chain([roles.host]) {
+        if let Some(vif) = snapshot.vifs.get_mut(id.index()) {
+            vif.flags.set(VifFlags::XCONNECT, connect);
+        }
     }
 }

@@ -21,6 +21,7 @@ mod memory;
 mod overflow;
 mod ports;
 mod quota;
+mod renew;
 mod settle;
 mod source;
 mod state;

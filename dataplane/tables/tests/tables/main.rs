@@ -11,5 +11,7 @@ mod refused_flows;
 mod refused_small;
 mod refused_ways;
 mod release;
+mod restart;
+mod restart_flows;
 mod routes;
 mod support;

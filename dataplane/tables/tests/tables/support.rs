@@ -6,8 +6,8 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use vr_tables::bridge::BridgeFlags;
 use vr_tables::control::{
-    AttachError, Attached, BridgeSpec, CommandError, Datapath, FlowSpec, GivenMac, Limits, NexthopKind,
-    NexthopSpec, Prefix, Reverse, RouteSpec, Tables, TablesConfig, VifSpec,
+    AttachError, Attached, BridgeSpec, CommandError, Datapath, FlowSpec, GivenMac, GracefulRestart, Limits,
+    NexthopKind, NexthopSpec, Prefix, Reverse, RouteSpec, Tables, TablesConfig, VifSpec,
 };
 use vr_tables::fib::RouteFlags;
 use vr_tables::flow::{FlowAction, FlowFlags, FlowKey};
@@ -44,6 +44,10 @@ impl Datapath for NoPorts {
         }
     }
 
+    fn probe(&mut self, vif: &Vif) -> Result<Attached, AttachError> {
+        self.attach(vif)
+    }
+
     fn detach(&mut self, _: VifId) {}
 
     fn flow_changed(&mut self, _: FlowIndex) {}
@@ -52,6 +56,10 @@ impl Datapath for NoPorts {
 }
 
 pub(crate) fn empty() -> Tables {
+    empty_with(None)
+}
+
+pub(crate) fn empty_with(graceful_restart: Option<GracefulRestart>) -> Tables {
     let limits = Limits {
         interfaces: 32,
         nexthops: NEXTHOPS,
@@ -61,7 +69,7 @@ pub(crate) fn empty() -> Tables {
         bridge: Geometry { entries: 8, overflow: 4 },
         ..Limits::default()
     };
-    Tables::new(TablesConfig { workers: 2, limits, ..TablesConfig::default() }).unwrap()
+    Tables::new(TablesConfig { workers: 2, limits, graceful_restart, ..TablesConfig::default() }).unwrap()
 }
 
 pub(crate) fn nexthop(
@@ -150,7 +158,13 @@ pub(crate) fn flow(port: u8) -> FlowSpec {
 /// With a fabric, a guest, four nexthops, and one entry of most other tables.
 pub(crate) fn node() -> Tables {
     let mut tables = empty();
-    let ports = &mut NoPorts;
+    program(&mut tables, &mut NoPorts);
+    tables.publish();
+    tables
+}
+
+/// Programs the node.
+pub(crate) fn program(tables: &mut Tables, ports: &mut dyn Datapath) {
     tables.vif_add(&VifSpec::new(FABRIC, VifKind::Physical, "fabric"), ports).unwrap();
     let mac = GivenMac::from_bytes(&GUEST_MAC);
     tables
@@ -165,8 +179,6 @@ pub(crate) fn node() -> Tables {
     tables.bridge_add(&bridge(1, ENCAP)).unwrap();
     tables.label_add(Label(20), ENCAP).unwrap();
     tables.vni_add(Vni(5000), ENCAP).unwrap();
-    tables.publish();
-    tables
 }
 
 /// Everything that clients can read, as text.
@@ -175,7 +187,7 @@ pub(crate) fn dump(tables: &Tables) -> String {
     let mut line = |line: &dyn Debug| {
         writeln!(text, "{line:?}").unwrap();
     };
-    tables.vifs_from(0).for_each(|vif| line(vif));
+    tables.vifs_from(0).for_each(|vif| line(&Vif { version: 0, ..vif.clone() }));
     tables.nexthops_from(NexthopId(0)).for_each(|nexthop| line(&nexthop));
     for vrf in (0..VRFS as u16).map(VrfId) {
         tables.inet_routes(vrf, None).into_iter().flatten().for_each(|route| line(&route));

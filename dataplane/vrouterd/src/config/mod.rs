@@ -1,5 +1,6 @@
 //! The configuration file (docs/configuration.md).
 
+mod agent;
 mod error;
 mod limits;
 mod release;
@@ -10,6 +11,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use vr_tables::control::Limits;
 
+pub(crate) use agent::Agent;
 pub(crate) use error::ConfigError;
 pub(crate) use limits::{AbsolutePath, Bounded, DeviceName, FeaturesDir, InstanceName, SocketDir};
 pub(crate) use release::Compat;
@@ -23,6 +25,8 @@ pub(crate) struct Config {
     pub(crate) socket_dir: SocketDir,
     /// Name of this daemon among those of the host; its eBPF programs are pinned under it.
     pub(crate) instance: InstanceName,
+    /// The agent.
+    pub(crate) agent: Agent,
     /// The underlay.
     pub(crate) fabric: Fabric,
     /// The threads that forward.

@@ -1,0 +1,64 @@
+//! Which interfaces of a restarted agent are those of its predecessor.
+
+use hashbrown::HashMap;
+use vr_types::VifId;
+
+use crate::snapshot::Snapshot;
+use crate::vif::{Vif, VifKind};
+
+/// What becomes of interfaces and their ports at the switch.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Plan {
+    /// Old and new number of interfaces that keep their ports.
+    pub(super) kept: Vec<(VifId, VifId)>,
+    /// Old numbers of those that are gone.
+    pub(super) gone: Vec<VifId>,
+    /// New numbers of those that are new.
+    pub(super) added: Vec<VifId>,
+}
+
+/// What a port was opened for.
+#[derive(PartialEq, Eq, Hash)]
+struct Device<'a> {
+    name: &'a str,
+    kind: VifKind,
+    transport: u8,
+    os_index: u32,
+    vhostuser_mode: u8,
+}
+
+impl<'a> Device<'a> {
+    fn of(vif: &'a Vif) -> Self {
+        let details = &vif.details;
+        Self {
+            name: &details.name,
+            kind: vif.kind,
+            transport: details.transport,
+            os_index: details.os_index,
+            vhostuser_mode: details.vhostuser_mode,
+        }
+    }
+}
+
+impl Plan {
+    pub(super) fn new(old: &Snapshot, new: &Snapshot) -> Self {
+        let mut before: HashMap<Device<'_>, Vec<VifId>> = HashMap::new();
+        for (_, vif) in old.vifs.iter() {
+            before.entry(Device::of(vif)).or_default().push(vif.id);
+        }
+        let mut plan = Self::default();
+        for (_, vif) in new.vifs.iter() {
+            match before.get_mut(&Device::of(vif)).and_then(Vec::pop) {
+                Some(old) => plan.kept.push((old, vif.id)),
+                None => plan.added.push(vif.id),
+            }
+        }
+        plan.gone = before.into_values().flatten().collect();
+        plan
+    }
+
+    /// Interfaces that keep their ports under another number.
+    pub(super) fn moves(&self) -> Vec<(VifId, VifId)> {
+        self.kept.iter().copied().filter(|(old, new)| old != new).collect()
+    }
+}
