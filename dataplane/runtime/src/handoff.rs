@@ -4,6 +4,8 @@ use crossbeam::queue::ArrayQueue;
 use vr_frame::{FramePool, Packet};
 use vr_types::VifId;
 
+use crate::moves::Moves;
+
 /// Packets that wait for one worker at the most.
 const CAPACITY: usize = 1024;
 
@@ -31,6 +33,15 @@ impl Handoff {
     #[inline]
     pub(crate) fn is_empty(&self) -> bool {
         self.queue.is_empty()
+    }
+
+    /// Packets that wait are for interfaces of other numbers, while nobody puts any in or takes any out.
+    pub(crate) fn renumber(&self, moves: &Moves) {
+        for _ in 0..self.queue.len() {
+            let Some((vif, packet)) = self.queue.pop() else { return };
+            // There is the room that it had.
+            let _ = self.queue.push((moves.of(vif), packet));
+        }
     }
 
     /// Gives all frames back, once nobody puts any in.

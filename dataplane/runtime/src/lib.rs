@@ -15,6 +15,7 @@ pub mod cpus;
 mod handoff;
 mod mailbox;
 mod monitor;
+mod moves;
 mod poller;
 mod polling;
 mod port;

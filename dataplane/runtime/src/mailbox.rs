@@ -1,11 +1,13 @@
 //! What other threads leave for a worker.
 
-use std::sync::mpsc::Sender;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender};
 
 use crossbeam::queue::ArrayQueue;
 use vr_types::{FlowIndex, VifId, WorkerId};
 
 use crate::handoff::Handoff;
+use crate::moves::Moves;
 use crate::port::Queue;
 use crate::status::Status;
 use crate::wake::Bell;
@@ -22,6 +24,9 @@ pub(crate) enum Command {
     Route { vif: VifId, to: Option<WorkerId>, done: Sender<()> },
     /// Close all queues of an interface; say so when they are closed.
     Detach { vif: VifId, done: Sender<()> },
+    /// Say so and wait for the word to go on; interfaces have other numbers then, and another snapshot belongs to
+    /// them.
+    Renumber { paused: Sender<()>, go_on: Receiver<Arc<Moves>> },
     /// Look again at the packets held for a flow.
     FlowChanged(FlowIndex),
     /// End.

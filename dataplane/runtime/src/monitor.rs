@@ -9,6 +9,7 @@ use vr_types::{VifId, WorkerId};
 
 use crate::WorkerFigures;
 use crate::mailbox::Mailbox;
+use crate::moves::Moves;
 
 /// A queue that a worker polls.
 #[derive(Clone)]
@@ -62,6 +63,11 @@ impl PortList {
         let ports = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let queues = ports.iter().filter(|port| port.is_of(vif, cores));
         queues.fold(PortTotals::default(), |sum, port| sum.plus(port.totals().since(port.cleared)))
+    }
+
+    /// Interfaces have other numbers.
+    pub(crate) fn renumber(&self, moves: &Moves) {
+        self.change(|ports| ports.iter_mut().for_each(|port| port.vif = moves.of(port.vif)));
     }
 
     /// Starts the counters of an interface at zero again, for readers of [`PortList::totals`].

@@ -75,6 +75,18 @@ pub trait PortFactory {
     /// [`AttachError`] when there is none, or the system refuses.
     fn open(&mut self, vif: &Vif) -> Result<Opened, AttachError>;
 
+    /// What [`PortFactory::open`] will say of the device of a new interface, as far as that is known without opening
+    /// its port.
+    ///
+    /// # Errors
+    /// [`AttachError`] when there will be none.
+    fn probe(&mut self, _vif: &Vif) -> Result<Attached, AttachError> {
+        Ok(Attached::default())
+    }
+
+    /// Interfaces have other numbers: old and new ones.
+    fn renumbered(&mut self, _moves: &[(VifId, VifId)]) {}
+
     /// An interface was changed.
     fn changed(&mut self, _vif: &Vif) {}
 

@@ -5,6 +5,7 @@ use vr_io::{Capabilities, PortKind, Readiness};
 use vr_tables::stats::WorkerStats;
 use vr_types::{DropReason, VifId, WorkerId};
 
+use crate::moves::Moves;
 use crate::poller::Poller;
 use crate::port::{KernelMac, Queue};
 
@@ -186,6 +187,20 @@ impl Slots {
     pub(crate) fn route(&mut self, vif: VifId, to: Option<WorkerId>) {
         if !matches!(self.way(vif), Way::Here(_)) {
             self.set_way(vif, to.map_or(Way::None, Way::Worker));
+        }
+    }
+
+    /// Interfaces have other numbers from now on.
+    pub(crate) fn renumber(&mut self, moves: &Moves) {
+        for slot in self.places.iter_mut().flatten() {
+            slot.vif = moves.of(slot.vif);
+        }
+        let ways: Vec<(VifId, Way)> = moves.iter().map(|(old, new)| (new, self.way(old))).collect();
+        for (old, _) in moves.iter() {
+            self.set_way(old, Way::None);
+        }
+        for (new, way) in ways {
+            self.set_way(new, way);
         }
     }
 

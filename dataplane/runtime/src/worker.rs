@@ -14,6 +14,7 @@ use crate::mailbox::{Command, Mailbox};
 use crate::poller::Poller;
 use crate::polling::{LONGEST_SLEEP, Polling, Rest};
 use crate::slots::{Slots, Way};
+use crate::workers::PATIENCE;
 
 /// How often held packets are looked at, nanoseconds.
 const TICK: u64 = 10_000_000;
@@ -88,6 +89,13 @@ impl Worker {
                 Command::Detach { vif, done } => {
                     self.slots.detach(vif, &self.poller, &mut self.pool);
                     let _ = done.send(());
+                }
+                Command::Renumber { paused, go_on } => {
+                    let _ = paused.send(());
+                    // Without a word the control thread is gone, and so is what it was about to publish.
+                    if let Ok(moves) = go_on.recv_timeout(PATIENCE) {
+                        self.slots.renumber(&moves);
+                    }
                 }
                 Command::FlowChanged(flow) => {
                     self.forwarder.release_held(flow, now, &mut self.pool, &mut self.out);

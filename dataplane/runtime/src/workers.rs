@@ -16,6 +16,7 @@ use vr_types::{FlowIndex, VifId, WorkerId};
 
 use crate::mailbox::{Command, Mailbox};
 use crate::monitor::{Monitor, PortEntry, PortList};
+use crate::moves::Moves;
 use crate::poller::Poller;
 use crate::polling::Polling;
 use crate::port::{PortFactory, Queue};
@@ -23,8 +24,9 @@ use crate::slots::Slots;
 use crate::worker::Worker;
 use crate::{Opened, cpus};
 
-/// How long the control thread waits for a worker; it answers with its next pass unless it has died.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// How long the control thread and a worker wait for each other: a worker answers with its next pass unless it has
+/// died.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
 
 /// How workers run.
 #[derive(Clone, Debug, Default)]
@@ -130,6 +132,24 @@ impl<F> Workers<F> {
         }
     }
 
+    /// Stops all workers between two batches; each goes on when it is told other numbers of interfaces.
+    fn pause(&self) -> Vec<mpsc::Sender<Arc<Moves>>> {
+        let (paused, waits) = mpsc::channel();
+        let stop = |mailbox: &Mailbox| {
+            let (word, go_on) = mpsc::channel();
+            mailbox.send(Command::Renumber { paused: paused.clone(), go_on });
+            word
+        };
+        let words: Vec<_> = self.monitor.mailboxes.iter().map(stop).collect();
+        for _ in &words {
+            if waits.recv_timeout(PATIENCE).is_err() {
+                tracing::error!("a worker does not stop for other numbers of interfaces");
+                break;
+            }
+        }
+        words
+    }
+
     /// Gives the queues of an interface to workers.
     fn hand_out(&mut self, vif: &Vif, queues: Vec<Queue>) {
         let mailboxes = &self.monitor.mailboxes;
@@ -165,6 +185,26 @@ impl<F: PortFactory> Datapath for Workers<F> {
             self.hand_out(vif, queues);
         }
         Ok(device)
+    }
+
+    fn probe(&mut self, vif: &Vif) -> Result<Attached, AttachError> {
+        self.factory.probe(vif)
+    }
+
+    fn renumber(&mut self, moves: &[(VifId, VifId)], publish: &mut dyn FnMut()) {
+        if moves.is_empty() {
+            return publish();
+        }
+        let all = Arc::new(Moves::new(moves));
+        let words = self.pause();
+        publish();
+        self.monitor.mailboxes.iter().for_each(|mailbox| mailbox.handoff.renumber(&all));
+        self.monitor.ports.renumber(&all);
+        for word in words {
+            // Who does not listen has died.
+            let _ = word.send(Arc::clone(&all));
+        }
+        self.factory.renumbered(moves);
     }
 
     fn changed(&mut self, vif: &Vif) {

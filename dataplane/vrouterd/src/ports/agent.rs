@@ -28,6 +28,11 @@ impl AgentWatch {
         self.vif == vif
     }
 
+    /// Interfaces have other numbers.
+    pub(super) fn renumber(&mut self, of: impl Fn(VifId) -> VifId) {
+        self.vif = of(self.vif);
+    }
+
     /// Whether the agent was there and is no longer.
     pub(super) fn is_lost(&mut self) -> bool {
         let there = self.answers();

@@ -25,6 +25,17 @@ pub(super) struct FabricDevice {
     pub(super) mtu: u32,
 }
 
+impl FabricDevice {
+    fn find(device: &str) -> Result<Self, OpenError> {
+        Ok(Self { mac: netdev::mac(device)?, mtu: netdev::mtu(device)? })
+    }
+
+    /// As an interface has it.
+    const fn attached(self) -> Attached {
+        Attached { mtu: Some(self.mtu + ETHERNET), mac: Some(self.mac) }
+    }
+}
+
 impl Factory {
     /// What can be there before any agent comes: `vhost0`, for which agents wait, and if the address of the host is on
     /// it, its way to the fabric device and back.
@@ -45,22 +56,30 @@ impl Factory {
     }
 
     fn take_note_of(&mut self, device: &str) -> Result<FabricDevice, OpenError> {
-        let found = FabricDevice { mac: netdev::mac(device)?, mtu: netdev::mtu(device)? };
+        let found = FabricDevice::find(device)?;
         self.fabric_device = Some(found);
         Ok(found)
     }
 
-    pub(super) fn open_fabric(&mut self, vif: &Vif) -> Result<Opened, OpenError> {
+    fn fabric_name(&self, vif: &Vif) -> String {
         let configured = self.fabric.device.as_ref().map(|device| device.as_str().to_owned());
-        let device = configured.unwrap_or_else(|| vif.details.name.clone());
-        let FabricDevice { mac, mtu } = self.take_note_of(&device)?;
+        configured.unwrap_or_else(|| vif.details.name.clone())
+    }
+
+    /// What opening the device would say about it.
+    pub(super) fn look_at_fabric(&self, vif: &Vif) -> Result<Attached, OpenError> {
+        FabricDevice::find(&self.fabric_name(vif)).map(FabricDevice::attached)
+    }
+
+    pub(super) fn open_fabric(&mut self, vif: &Vif) -> Result<Opened, OpenError> {
+        let device = self.fabric_name(vif);
+        let noted = self.take_note_of(&device)?;
         let queues = match self.fabric.backend {
             Backend::Packet => open_packet(&device)?,
             Backend::Auto | Backend::Ring => self.open_steered(vif, &device, XskBackend::Ring)?,
             Backend::XskRs => self.open_steered(vif, &device, XskBackend::XskRs)?,
         };
-        let device = Attached { mtu: Some(mtu + ETHERNET), mac: Some(mac) };
-        Ok(Opened { queues, device })
+        Ok(Opened { queues, device: noted.attached() })
     }
 
     /// Attaches the steering program, in place of one that is there.

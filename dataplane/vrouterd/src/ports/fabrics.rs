@@ -75,6 +75,17 @@ impl Fabrics {
         state.stop_unserved();
     }
 
+    /// Interfaces have other numbers.
+    pub(super) fn renumber(&self, of: impl Fn(VifId) -> VifId) {
+        let mut state = self.lock();
+        if let Some(host) = &mut state.host {
+            host.vif = of(host.vif);
+        }
+        for vif in state.fabrics.iter_mut().filter_map(|fabric| fabric.vif.as_mut()) {
+            *vif = of(*vif);
+        }
+    }
+
     /// Follows the addresses of the devices.
     pub(super) fn refresh(&self) {
         self.lock().refresh();

@@ -10,6 +10,7 @@ mod host;
 mod mock;
 mod monitor;
 mod pods;
+mod probe;
 mod vhost_user;
 
 use std::path::PathBuf;
@@ -17,7 +18,7 @@ use std::path::PathBuf;
 use vr_frame::PoolSet;
 use vr_io::{Pkt0Socket, netdev};
 use vr_runtime::{KernelMac, Opened, PortFactory, Queue};
-use vr_tables::control::AttachError;
+use vr_tables::control::{AttachError, Attached};
 use vr_tables::vif::{Vif, VifFlags, VifKind};
 use vr_types::VifId;
 
@@ -142,6 +143,23 @@ impl PortFactory for Factory {
             tracing::info!(vif = %vif.id, name = vif.details.name, %kind, detail, "port opened");
         }
         Ok(opened)
+    }
+
+    fn probe(&mut self, vif: &Vif) -> Result<Attached, AttachError> {
+        self.look_at(vif)
+    }
+
+    fn renumbered(&mut self, moves: &[(VifId, VifId)]) {
+        let of = |vif: VifId| moves.iter().find(|(old, _)| *old == vif).map_or(vif, |(_, new)| *new);
+        self.kernel_macs.iter_mut().for_each(|(vif, ..)| *vif = of(*vif));
+        self.fabrics.renumber(of);
+        self.pods.renumber(of);
+        if let Some(agent) = &mut self.agent {
+            agent.renumber(of);
+        }
+        for (old, new) in moves {
+            tracing::info!(%old, %new, "an interface keeps its port under another number");
+        }
     }
 
     fn changed(&mut self, vif: &Vif) {

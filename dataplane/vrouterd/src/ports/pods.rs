@@ -43,6 +43,13 @@ impl Pods {
         }
     }
 
+    /// Interfaces have other numbers.
+    pub(super) fn renumber(&mut self, of: impl Fn(VifId) -> VifId) {
+        for vif in self.attached.iter_mut().filter_map(|attached| attached.vif.as_mut()) {
+            *vif = of(*vif);
+        }
+    }
+
     /// Removes what is left of devices that are gone.
     pub(super) fn sweep(&mut self) {
         let gone =
