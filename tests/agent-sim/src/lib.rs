@@ -16,6 +16,7 @@ mod rules;
 pub mod service;
 pub mod startup;
 pub mod statistics;
+pub mod table;
 pub mod topology;
 
 pub use agent::Agent;

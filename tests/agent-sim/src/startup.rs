@@ -16,8 +16,9 @@ const ADD: i32 = 0;
 /// Connects and starts as an agent does: asks for the shared tables, resets the vrouter and learns its limits.
 pub fn start(directory: &Path, patience: Duration) -> Result<Control> {
     let mut main = Control::connect(directory, patience)?;
-    shared_table(directory, &Message::new("vr_flow_table_data").i32(1, FLOW_TABLE_GET).stop())?;
-    shared_table(directory, &Message::new("vr_bridge_table_data").i32(1, GET).stop())?;
+    check_table(flow_table(&mut Control::connect(directory, Duration::ZERO)?)?)?;
+    let bridge_table = Message::new("vr_bridge_table_data").i32(1, GET).stop();
+    check_table(table_of(&mut Control::connect(directory, Duration::ZERO)?, bridge_table)?)?;
     main.one(Message::new("vrouter_ops").i32(1, RESET).stop())?;
     main.one(settings())?;
     let limits = main.one(Message::new("vrouter_ops").i32(1, GET).stop())?;
@@ -28,11 +29,19 @@ pub fn start(directory: &Path, patience: Duration) -> Result<Control> {
     Ok(main)
 }
 
-/// A real agent dies when the named file is missing or of another size.
-fn shared_table(directory: &Path, request: &[u8]) -> Result<()> {
-    let answer = Control::connect(directory, Duration::ZERO)?.one(request.to_vec())?;
+/// Size and path of the flow table.
+pub(crate) fn flow_table(control: &mut Control) -> Result<(i64, String)> {
+    table_of(control, Message::new("vr_flow_table_data").i32(1, FLOW_TABLE_GET).stop())
+}
+
+fn table_of(control: &mut Control, request: Vec<u8>) -> Result<(i64, String)> {
+    let answer = control.one(request)?;
     let table = answer.objects.first().context("no description of the shared table")?;
-    let (size, path) = (table.number(3), table.text(5));
+    Ok((table.number(3), table.text(5)))
+}
+
+/// A real agent dies when the named file is missing or of another size.
+fn check_table((size, path): (i64, String)) -> Result<()> {
     let found = std::fs::metadata(&path).with_context(|| format!("shared table {path}"))?.len();
     ensure!(size > 0 && found >= size as u64, "{path} has {found} bytes instead of {size}");
     Ok(())

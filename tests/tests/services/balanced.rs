@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use agent_sim::service::Service;
+use agent_sim::table::{self, Entry};
 use agent_sim::topology::{PodId, Topology, inet6};
 use vr_tests::daemon::Settings;
 use vr_tests::echo::{Greeting, Server, Session, ask};
@@ -144,12 +145,23 @@ fn each_backend_is_chosen_and_sees_the_client() {
         let counts = cluster.spread(client, family);
         assert_eq!(chosen(&counts), ["backend0", "backend1", "backend2"]);
     }
+    chosen_by_the_vrouter(&cluster);
     let other_port = FAMILIES.map(|family| family.socket(VIP, PORT + 1));
     for address in other_port {
         let connect = || TcpStream::connect_timeout(&address, WHILE);
         assert!(cluster.nodes.pod(FAR_CLIENT).run(connect).unwrap().is_err(), "the service has no such port");
     }
     cluster.nodes.check().unwrap();
+}
+
+/// The agent has left the member open; the first packet's choice stands in the entry.
+fn chosen_by_the_vrouter(cluster: &Cluster) {
+    let entries = table::entries(&cluster.nodes.sockets(FAR_CLIENT.node)).unwrap();
+    let to_service =
+        |entry: &&Entry| entry.tuple.destination == VIP && entry.tuple.destination_port == PORT.to_be_bytes();
+    let members: Vec<i8> = entries.iter().filter(to_service).map(|entry| entry.member).collect();
+    assert_eq!(members.len(), FAMILIES.len() * CONNECTIONS);
+    assert!(members.iter().all(|member| (0..3).contains(member)), "{members:?}");
 }
 
 fn clients() -> impl Iterator<Item = (PodId, Family)> {

@@ -8,6 +8,7 @@
 )]
 
 mod balanced;
+mod closed;
 mod metadata;
 mod outside;
 mod translated;
