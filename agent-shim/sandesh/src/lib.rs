@@ -38,17 +38,20 @@
 mod decode;
 mod encode;
 mod input;
+mod log_names;
 mod schema;
 mod value;
 
 pub mod constants;
 pub mod messages;
 pub mod netlink;
+pub mod r220;
 
 pub use constants::{FlowOp, SandeshOp};
 pub use decode::{DecodeError, Decoder, decode};
 pub use encode::{encode, encoded_len};
 pub use input::Fault;
+pub use log_names::{LOG_LEVELS, LOG_TYPES};
 pub use messages::{Kind, Message};
 pub use schema::Compat;
 pub use value::{Record, Value, ValueMut};

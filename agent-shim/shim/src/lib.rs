@@ -4,7 +4,7 @@
 //! This is the only crate in which both vocabularies meet. [`handlers`] has one file per family of messages;
 //! the table that says which handler a message has stands at the top of that module. [`Responder`] answers
 //! one request frame, [`Server`] serves any number of clients on the socket `dpdk_netlink`, or on TCP for
-//! clients of R2.20, whose values the module `r220` translates.
+//! clients of R2.20, whose values `sandesh::r220` translates.
 
 mod about;
 mod client;
@@ -12,7 +12,6 @@ mod convert;
 pub mod handlers;
 mod listener;
 mod machine;
-mod r220;
 mod recorder;
 mod responder;
 mod server;

@@ -1,9 +1,10 @@
+use sandesh::messages::Message;
 use sandesh::netlink::{Frame, ReplyWriter};
-use sandesh::{Compat, decode};
+use sandesh::{Compat, SandeshOp, decode, r220};
 use vr_tables::control::{Datapath, Tables};
 
 use crate::handlers::{self, Context, info::InfoTexts};
-use crate::{About, MachineSource, r220};
+use crate::{About, MachineSource};
 
 /// Code of the response to what cannot be decoded (control.md 1.4).
 const UNDECODABLE: i32 = -1;
@@ -43,18 +44,21 @@ impl Responder {
         *compat = decoder.compat();
         let (compat, mut replies) = (*compat, ReplyWriter::new(&frame.header, *compat, out));
         if compat == Compat::R220 {
-            replies = replies.padded().translated(r220::reply);
+            replies = replies.padded().translated(r220::to_r220);
         }
         let (about, machine) = (&self.about, self.machine.as_ref());
         let mut context = Context { compat, tables, datapath, about, machine, texts: &mut self.texts };
         for message in messages {
             match message {
                 Ok(mut message) => {
-                    let accepted = if compat == Compat::R220 { r220::request(&mut message) } else { Ok(()) };
-                    match accepted {
-                        Ok(()) => handlers::handle(&message, &mut context, &mut replies),
-                        Err(code) => replies.response(code),
+                    if compat == Compat::R220 {
+                        if is_new(&message) {
+                            replies.response(-libc::EOPNOTSUPP);
+                            continue;
+                        }
+                        r220::to_current(&mut message);
                     }
+                    handlers::handle(&message, &mut context, &mut replies);
                 }
                 Err(error) => {
                     tracing::warn!(%error, "a request cannot be decoded");
@@ -62,5 +66,15 @@ impl Responder {
                 }
             }
         }
+    }
+}
+
+/// Whether R2.20 has the message but not its operation.
+fn is_new(message: &Message) -> bool {
+    match message {
+        Message::InterfaceReq(request) => request.h_op == SandeshOp::RESET,
+        Message::VrouterOps(request) => request.h_op == SandeshOp::ADD,
+        Message::DropStatsReq(request) => request.h_op == SandeshOp::RESET,
+        _ => false,
     }
 }

@@ -1,6 +1,7 @@
 //! The client side of the control socket: requests and what is answered (control.md 2).
 
-use std::io::Write;
+use std::io::{self, Read, Write};
+use std::net::{Ipv4Addr, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
@@ -9,7 +10,7 @@ use anyhow::{Context, anyhow, bail};
 use sandesh::constants::response::VR_MESSAGE_DUMP_INCOMPLETE;
 use sandesh::messages::Message;
 use sandesh::netlink::{FrameReader, HEADER_LEN, Header, write_request};
-use sandesh::{Compat, Record, decode};
+use sandesh::{Compat, Record, decode, r220};
 
 use crate::failure::Failure;
 
@@ -18,9 +19,10 @@ pub(crate) const SOCKET: &str = "dpdk_netlink";
 /// How long an answer may take.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// A connection to the vrouter.
+/// A connection to the vrouter. Requests and objects are those of the current release, whatever the vrouter speaks.
 pub(crate) struct Client {
-    stream: UnixStream,
+    stream: Stream,
+    compat: Compat,
     reader: FrameReader,
     message_type: u16,
     seq: u32,
@@ -34,13 +36,26 @@ struct Reply {
 }
 
 impl Client {
-    /// Connects to the socket in `directory`. `message_type` is what requests carry; the server echoes it.
+    /// Connects to the vrouter with the socket directory `directory`. `message_type` is what requests carry; the
+    /// server echoes it.
     pub(crate) fn connect(directory: &Path, message_type: u16) -> anyhow::Result<Self> {
         let path = directory.join(SOCKET);
-        let stream = UnixStream::connect(&path)
-            .with_context(|| format!("cannot connect to {}; is vrouterd running?", path.display()))?;
-        stream.set_read_timeout(Some(PATIENCE)).context("cannot set a timeout")?;
-        Ok(Self { stream, reader: FrameReader::new(), message_type, seq: 0, last_len: 0 })
+        let unix = UnixStream::connect(&path)
+            .with_context(|| format!("cannot connect to {}; is vrouterd running?", path.display()));
+        let (stream, compat) = match unix {
+            Ok(stream) => (Stream::Unix(stream), Compat::Current),
+            Err(error) => match old_port(directory) {
+                Some(port) => (Stream::Tcp(connect_tcp(port)?), Compat::R220),
+                None => return Err(error),
+            },
+        };
+        stream.set_patience().context("cannot set a timeout")?;
+        Ok(Self { stream, compat, reader: FrameReader::new(), message_type, seq: 0, last_len: 0 })
+    }
+
+    /// Whether the vrouter speaks the language of R2.20.
+    pub(crate) fn is_r220(&self) -> bool {
+        self.compat == Compat::R220
     }
 
     /// Sends a request; returns the objects of the reply.
@@ -90,10 +105,17 @@ impl Client {
     }
 
     fn exchange(&mut self, request: &dyn Record) -> anyhow::Result<Reply> {
+        if !request.kind().exists_in(self.compat) {
+            bail!("a vrouter of R2.20 does not know `{}`", request.kind().name());
+        }
         let header = Header { message_type: self.message_type, ..Header::request(self.seq) };
         self.seq = self.seq.wrapping_add(1);
+        let mut message = request.to_message();
+        if self.is_r220() {
+            r220::to_r220(&mut message);
+        }
         let mut bytes = Vec::new();
-        write_request(&header, Compat::Current, &[request], &mut bytes);
+        write_request(&header, self.compat, &[message.as_record()], &mut bytes);
         self.stream.write_all(&bytes).context("cannot send the request")?;
         self.reply()
     }
@@ -109,10 +131,15 @@ impl Client {
                 }
             };
             self.last_len = HEADER_LEN + frame.payload.len();
-            for message in decode(frame.payload, Compat::Current) {
+            for message in decode(frame.payload, self.compat) {
                 match message.context("the reply cannot be read")? {
                     Message::Response(response) if code.is_none() => code = Some(response.resp_code),
-                    object => objects.push(object),
+                    mut object => {
+                        if self.compat == Compat::R220 {
+                            r220::to_current(&mut object);
+                        }
+                        objects.push(object);
+                    }
                 }
             }
             if !frame.header.is_multi() {
@@ -120,5 +147,54 @@ impl Client {
                 return Ok(Reply { code, objects });
             }
         }
+    }
+}
+
+/// The TCP port of a vrouter that serves R2.20 in place of the socket.
+fn old_port(directory: &Path) -> Option<u16> {
+    vr_observe::fetch(directory).ok()?.control_port
+}
+
+fn connect_tcp(port: u16) -> anyhow::Result<TcpStream> {
+    let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port));
+    let stream = stream.with_context(|| format!("cannot connect to TCP port {port} of this host"))?;
+    // Without it requests are only slower.
+    let _ = stream.set_nodelay(true);
+    Ok(stream)
+}
+
+enum Stream {
+    Unix(UnixStream),
+    Tcp(TcpStream),
+}
+
+impl Stream {
+    fn set_patience(&self) -> io::Result<()> {
+        match self {
+            Self::Unix(stream) => stream.set_read_timeout(Some(PATIENCE)),
+            Self::Tcp(stream) => stream.set_read_timeout(Some(PATIENCE)),
+        }
+    }
+}
+
+impl Read for Stream {
+    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Unix(stream) => stream.read(bytes),
+            Self::Tcp(stream) => stream.read(bytes),
+        }
+    }
+}
+
+impl Write for Stream {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::Unix(stream) => stream.write(bytes),
+            Self::Tcp(stream) => stream.write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }

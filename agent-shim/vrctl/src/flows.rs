@@ -1,4 +1,6 @@
-//! The flow table as clients see it: a file of 256-byte entries (control.md 5.2), which is only read.
+//! The flow table as clients see it: a file of entries (control.md 5.2), which is only read.
+
+mod layout;
 
 use std::fs::File;
 use std::net::IpAddr;
@@ -6,25 +8,23 @@ use std::os::unix::fs::FileExt;
 
 use anyhow::Context;
 use sandesh::FlowOp;
-use sandesh::constants::family::AF_INET6;
-use sandesh::constants::flow_flag::VR_FLOW_FLAG_ACTIVE;
-use sandesh::messages::{FlowTableData, Message};
+use sandesh::messages::{FlowReq, FlowTableData, Message};
 use serde_json::{Value, json};
 
 use crate::client::Client;
 use crate::failure::Failure;
 use crate::records::per_second;
-use crate::text;
 use crate::view::Item;
 
-/// Bytes of an entry.
-const ENTRY: usize = 256;
+use layout::Layout;
+
 /// Entries that are read at a time.
 const BATCH: usize = 4096;
 
 /// The table, and what the vrouter says about it.
 pub(crate) struct FlowTable {
     file: File,
+    layout: Layout,
     pub(crate) data: FlowTableData,
 }
 
@@ -34,35 +34,39 @@ impl FlowTable {
         let data = table_data(client)?;
         let path = &data.ftable_file_path;
         let file = File::open(path).with_context(|| format!("cannot open the flow table {path}"))?;
-        Ok(Self { file, data })
+        let layout = if client.is_r220() { Layout::R220 } else { Layout::Current };
+        Ok(Self { file, layout, data })
     }
 
     /// Entries of the table, used or not.
     pub(crate) fn entries(&self) -> usize {
-        self.data.ftable_size as usize / ENTRY
+        self.data.ftable_size as usize / self.layout.entry_size()
     }
 
     /// The entry at `index`, if it is in use.
     pub(crate) fn entry(&self, index: u32) -> anyhow::Result<Option<Flow>> {
-        let mut bytes = [0; ENTRY];
-        let offset = u64::from(index) * ENTRY as u64;
         if index as usize >= self.entries() {
             return Ok(None);
         }
+        let mut bytes = vec![0; self.layout.entry_size()];
+        let offset = u64::from(index) * bytes.len() as u64;
         self.file.read_exact_at(&mut bytes, offset).context("cannot read the flow table")?;
-        Ok(Flow::read(index, &bytes))
+        Ok(self.layout.read(index, &bytes))
     }
 
     /// Entries in use, in the order of the table.
     pub(crate) fn flows(&self) -> anyhow::Result<Vec<Flow>> {
+        let size = self.layout.entry_size();
         let mut flows = Vec::new();
-        let mut bytes = vec![0; BATCH * ENTRY];
+        let mut bytes = vec![0; BATCH * size];
         for first in (0..self.entries()).step_by(BATCH) {
             let count = BATCH.min(self.entries() - first);
-            let part = &mut bytes[..count * ENTRY];
-            self.file.read_exact_at(part, (first * ENTRY) as u64).context("cannot read the flow table")?;
-            let entries = part.as_chunks::<ENTRY>().0.iter().enumerate();
-            flows.extend(entries.filter_map(|(number, entry)| Flow::read((first + number) as u32, entry)));
+            let part = &mut bytes[..count * size];
+            self.file.read_exact_at(part, (first * size) as u64).context("cannot read the flow table")?;
+            let entries = part.chunks_exact(size).enumerate();
+            flows.extend(
+                entries.filter_map(|(number, entry)| self.layout.read((first + number) as u32, entry)),
+            );
         }
         Ok(flows)
     }
@@ -70,11 +74,33 @@ impl FlowTable {
 
 /// What the vrouter says about its flow table.
 pub(crate) fn table_data(client: &mut Client) -> Result<FlowTableData, Failure> {
+    if client.is_r220() {
+        let request = FlowReq { fr_op: FlowOp::FLOW_TABLE_GET, ..FlowReq::default() };
+        return client.object(&request, |message| match message {
+            Message::FlowReq(table) => Some(of_r220(*table)),
+            _ => None,
+        });
+    }
     let request = FlowTableData { ftable_op: FlowOp::FLOW_TABLE_GET, ..FlowTableData::default() };
     client.object(&request, |message| match message {
         Message::FlowTableData(data) => Some(*data),
         _ => None,
     })
+}
+
+/// What R2.20 says in another message.
+fn of_r220(table: FlowReq) -> FlowTableData {
+    FlowTableData {
+        ftable_size: table.fr_ftable_size as u32,
+        ftable_file_path: table.fr_file_path,
+        ftable_processed: table.fr_processed as u64,
+        ftable_created: table.fr_created as u64,
+        ftable_added: table.fr_added as u64,
+        ftable_hold_oflows: table.fr_hold_oflows as u32,
+        ftable_hold_stat: table.fr_hold_stat.into_iter().map(|count| count as u32).collect(),
+        ftable_oflow_entries: table.fr_oflow_entries as u32,
+        ..FlowTableData::default()
+    }
 }
 
 /// One direction of a flow.
@@ -116,46 +142,6 @@ pub(crate) struct Flow {
 }
 
 impl Flow {
-    /// The entry, if it is in use.
-    fn read(index: u32, entry: &[u8; ENTRY]) -> Option<Self> {
-        let u16_at = |at: usize| u16::from_le_bytes([entry[at], entry[at + 1]]);
-        let u32_at = |at: usize| u32::from(u16_at(at)) | u32::from(u16_at(at + 2)) << 16;
-        let flags = u16_at(88);
-        if flags & VR_FLOW_FLAG_ACTIVE == 0 {
-            return None;
-        }
-        let length = if entry[24] == AF_INET6 as u8 { 16 } else { 4 };
-        let port_at = |at: usize| u16::from_be_bytes([entry[at], entry[at + 1]]);
-        Some(Self {
-            index,
-            ttl: entry[21],
-            qos_id: u16_at(22) as i16,
-            protocol: entry[25],
-            source: text::address(&entry[36..36 + length])?,
-            destination: text::address(&entry[36 + length..36 + 2 * length])?,
-            source_port: port_at(28),
-            destination_port: port_at(30),
-            key_nexthop: u32_at(32),
-            gen_id: entry[69],
-            tcp_flags: u16_at(70),
-            reverse: u32_at(84) as i32,
-            flags,
-            flags1: u16_at(90),
-            action: u16_at(92),
-            vrf: u16_at(94),
-            next_vrf: u16_at(96),
-            mirrors: [entry[98], entry[99]],
-            source_nexthop: u32_at(100),
-            bytes: u64::from(u32_at(104)) | u64::from(u16_at(112)) << 32,
-            packets: u64::from(u32_at(108)) | u64::from(entry[114]) << 32,
-            ecmp: entry[115] as i8,
-            drop_reason: entry[116],
-            udp_source_port: u16_at(118),
-            source_info: u32_at(120),
-            underlay_ecmp: entry[136] as i8,
-        })
-    }
-
     /// Whether a flag is set.
     pub(crate) fn has(&self, flag: u16) -> bool {
         self.flags & flag != 0
@@ -203,29 +189,5 @@ impl Item for Flow {
             bytes: rate(self.bytes, before.bytes),
             ..self.clone()
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::{ENTRY, Flow};
-
-    #[test]
-    fn an_entry_is_read_at_the_offsets_of_the_specification() {
-        let mut entry = [0; ENTRY];
-        assert_eq!(Flow::read(5, &entry), None);
-        for (at, byte) in entry.iter_mut().enumerate() {
-            *byte = at as u8;
-        }
-        (entry[24], entry[88]) = (2, 0x59);
-        let flow = Flow::read(5, &entry).unwrap();
-        assert_eq!((flow.protocol, flow.source_port, flow.key_nexthop), (25, 0x1c1d, 0x2322_2120));
-        assert_eq!(
-            (flow.source.to_string(), flow.destination.to_string()),
-            ("36.37.38.39".to_owned(), "40.41.42.43".to_owned())
-        );
-        assert_eq!((flow.gen_id, flow.tcp_flags, flow.reverse), (69, 0x4746, 0x5756_5554));
-        assert_eq!((flow.bytes, flow.packets), (0x7170_6b6a_6968, 0x72_6f6e_6d6c));
-        assert_eq!((flow.udp_source_port, flow.underlay_ecmp), (0x7776, 136_u8 as i8));
     }
 }

@@ -28,7 +28,7 @@ use failure::Failure;
 #[command(version, after_help = words::help())]
 struct Arguments {
     /// The daemon's socket directory.
-    #[arg(long, global = true, value_name = "DIR")]
+    #[arg(long, visible_alias = "sock-dir", global = true, value_name = "DIR")]
     socket_dir: Option<PathBuf>,
     #[command(subcommand)]
     command: Command,

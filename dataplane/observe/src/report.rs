@@ -15,6 +15,9 @@ pub struct Report {
     pub instance: String,
     /// Seconds since it started.
     pub uptime: u64,
+    /// The TCP port of this host on which clients are served instead of the socket, those of R2.20.
+    #[serde(default)]
+    pub control_port: Option<u16>,
     /// Its workers, by number.
     pub workers: Vec<Worker>,
     /// Its ports, one entry for each queue.

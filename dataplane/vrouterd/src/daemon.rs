@@ -9,15 +9,15 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::statfs::{HUGETLBFS_MAGIC, TMPFS_MAGIC, statfs};
 use vr_frame::PoolSet;
 use vr_runtime::{Workers, WorkersConfig};
-use vr_shim::{About, Recorder, Server, ServerError};
+use vr_shim::{Recorder, Server, ServerError};
 use vr_tables::control::{Tables, TablesConfig};
 use vr_tables::options::Options;
 
+use crate::about::about;
 use crate::config::{Compat, Config};
 use crate::exit::Failure;
 use crate::housekeeping::Housekeeping;
 use crate::lock::DirectoryLock;
-use crate::placement;
 use crate::ports::{Fabrics, Factory};
 use crate::signals::Signals;
 use crate::status::{self, Source, StatusSocket};
@@ -55,19 +55,16 @@ pub(crate) fn run(config: &Config, record: Option<&Path>) -> Result<(), Failure>
     let fabrics = Fabrics::default();
     let mut factory = Factory::new(config, pool_set, fabrics.clone());
     factory.prepare()?;
-    let where_and_how = WorkersConfig {
+    let placement = WorkersConfig {
         cpus: config.workers.cpus.iter().map(|cpu| usize::from(*cpu)).collect(),
         polling: config.workers.polling.into(),
     };
-    let mut workers = Workers::start(&tables, pools, &where_and_how, factory)?;
+    let mut workers = Workers::start(&tables, pools, &placement, factory)?;
 
     let source = Source::new(config, workers.monitor(), fabrics.clone());
     let socket = StatusSocket::bind(&directory, source).context("making the status socket")?;
-    // Workers have looked which CPUs there are; the thread of virtual machines comes from this one.
-    placement::confine("control", &config.threads.control);
-    let _housekeeping =
-        Housekeeping::start(&tables, workers.monitor(), fabrics, socket, &config.threads.housekeeping)
-            .context("starting the housekeeping thread")?;
+    let _housekeeping = Housekeeping::start(&tables, workers.monitor(), fabrics, socket)
+        .context("starting the housekeeping thread")?;
 
     // The last step: whoever can connect is served.
     let recorder = record.map(|path| {
@@ -95,7 +92,7 @@ fn warn_of_disk(directory: &Path) {
 }
 
 fn listen(config: &Config, directory: &Path) -> Result<Server, ServerError> {
-    let about = About::version(env!("CARGO_PKG_VERSION"));
+    let about = about();
     match config.compat {
         Compat::Current => Server::bind(directory, about),
         Compat::R220 => {

@@ -4,13 +4,13 @@
 //! get their ports, [`daemon`] the wiring and the control loop, [`housekeeping`] the thread beside it. [`compat`] is
 //! the command line of the original forwarder, for when the program has its name.
 
+mod about;
 mod compat;
 mod config;
 mod daemon;
 mod exit;
 mod housekeeping;
 mod lock;
-mod placement;
 mod ports;
 mod preflight;
 mod signals;

@@ -11,7 +11,7 @@ use vr_observe::{Folding, Port, Report, SOCKET, Worker};
 use vr_runtime::{Monitor, PortEntry, WorkerFigures};
 use vr_shim::{Machine, MachinePort, MachineSource};
 
-use crate::config::Config;
+use crate::config::{Compat, Config};
 use crate::ports::Fabrics;
 
 /// A reader that takes nothing for so long is left alone.
@@ -20,6 +20,7 @@ const PATIENCE: Duration = Duration::from_millis(20);
 /// Where the figures come from.
 pub(crate) struct Source {
     instance: String,
+    control_port: Option<u16>,
     started: Instant,
     monitor: Monitor,
     fabrics: Fabrics,
@@ -28,13 +29,15 @@ pub(crate) struct Source {
 impl Source {
     pub(crate) fn new(config: &Config, monitor: Monitor, fabrics: Fabrics) -> Self {
         let instance = config.instance.as_str().to_owned();
-        Self { instance, started: Instant::now(), monitor, fabrics }
+        let control_port = (config.compat == Compat::R220).then_some(config.control_port.get() as u16);
+        Self { instance, control_port, started: Instant::now(), monitor, fabrics }
     }
 
     fn report(&self, folding: &Folding) -> Report {
         Report {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             instance: self.instance.clone(),
+            control_port: self.control_port,
             uptime: self.started.elapsed().as_secs(),
             workers: self.monitor.workers().iter().map(worker).collect(),
             ports: self.monitor.ports().iter().map(port).collect(),

@@ -2,7 +2,8 @@
 
 use std::fmt::Write;
 
-use sandesh::constants::{info_msg, log_level, log_type};
+use sandesh::constants::info_msg;
+use sandesh::{LOG_LEVELS, LOG_TYPES};
 use vr_tables::control::Tables;
 use vr_tables::vif::{VifFlags, VifKind};
 use vr_types::VifId;
@@ -14,23 +15,8 @@ const FIRST_LCORE: usize = 10;
 /// Fragments take no buffers of their own; tools look for these rows.
 const UNUSED_POOLS: [&str; 2] = ["frag_direct_mempool", "frag_indirect_mempool"];
 
-/// What log types are called and numbered in the list.
-const LOG_TYPES: [(u8, &str, i32); 4] = [
-    (24, "vrouter", log_type::VR_LOGTYPE_VROUTER),
-    (25, "usock", log_type::VR_LOGTYPE_USOCK),
-    (26, "uvhost", log_type::VR_LOGTYPE_UVHOST),
-    (27, "dpcore", log_type::VR_LOGTYPE_DPCORE),
-];
-const LOG_LEVELS: [(u32, &str); 8] = [
-    (log_level::EMERG, "emergency"),
-    (log_level::ALERT, "alert"),
-    (log_level::CRIT, "critical"),
-    (log_level::ERROR, "error"),
-    (log_level::WARNING, "warning"),
-    (log_level::NOTICE, "notice"),
-    (log_level::INFO, "info"),
-    (log_level::DEBUG, "debug"),
-];
+/// Number of the first of the vrouter's own log types in the list.
+const FIRST_LOG_TYPE: usize = 24;
 
 /// The text about a topic, if there is something to tell.
 pub(super) fn text(topic: i16, about: &About, machine: &Machine, tables: &Tables) -> Option<String> {
@@ -131,9 +117,9 @@ fn log_list(tables: &Tables) -> String {
     let line = format!(" {} \n", "-".repeat(60));
     let mut text = format!("global log level is {level}\n{line}");
     let _ = write!(text, "| ID |              LOGTYPE               |     LOGLEVEL     |\n{line}");
-    for (number, name, kind) in LOG_TYPES {
+    for (place, (kind, name)) in LOG_TYPES.into_iter().enumerate() {
         let level = if options.log_types.contains(&kind) { level } else { "disabled" };
-        let _ = writeln!(text, "| {number:>2} | {name:<34} | {level:<16} |");
+        let _ = writeln!(text, "| {:>2} | {name:<34} | {level:<16} |", FIRST_LOG_TYPE + place);
     }
     text
 }

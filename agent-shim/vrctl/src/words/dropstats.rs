@@ -1,13 +1,11 @@
 //! `dropstats`: packets that were dropped, by reason.
 
-use std::io::{self, Write};
-use std::path::PathBuf;
-
 use clap::Parser;
 use sandesh::messages::{DropStatsReq, Message, PktDropLogReq};
 use sandesh::{Record, SandeshOp, Value};
+use std::io::{self, Write};
 
-use super::{Rig, Word};
+use super::Word;
 use crate::failure::Failure;
 use crate::session::Session;
 use crate::view::{View, show};
@@ -15,7 +13,7 @@ use crate::view::{View, show};
 mod log;
 
 /// Names that operators know, in the order in which they are printed.
-const NAMES: [(&str, &str); 54] = [
+const NAMES: [(&str, &str); 59] = [
     ("vds_invalid_if", "Invalid IF"),
     ("vds_trap_no_if", "Trap No IF"),
     ("vds_interface_tx_discard", "IF TX Discard"),
@@ -70,6 +68,12 @@ const NAMES: [(&str, &str); 54] = [
     ("vds_invalid_underlay_ecmp", "Invalid Underlay ECMP"),
     ("vds_vlan_fwd_tx", "VLAN fwd intf failed TX"),
     ("vds_vlan_fwd_enq", "VLAN fwd intf failed enq"),
+    // Only R2.20 has these.
+    ("vds_arp_no_where_to_go", "ARP no where to go"),
+    ("vds_arp_no_route", "ARP no route"),
+    ("vds_garp_from_vm", "GARP"),
+    ("vds_head_space_reserve_fail", "Head Space Reserve Fails"),
+    ("vds_flood", "Flood"),
 ];
 
 /// Packets that were dropped, by reason. Reasons that never occurred are not printed.
@@ -87,16 +91,10 @@ pub(super) struct DropStats {
     log: Option<i16>,
     #[command(flatten)]
     view: View,
-    #[command(flatten)]
-    rig: Rig,
 }
 
 impl Word for DropStats {
     const NAME: &'static str = "dropstats";
-
-    fn rig(&self) -> Option<PathBuf> {
-        self.rig.sock_dir.clone()
-    }
 
     fn run(self, session: &mut Session) -> Result<(), Failure> {
         if let Some(core) = self.log {

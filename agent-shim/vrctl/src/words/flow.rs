@@ -1,10 +1,8 @@
 //! `flow`: the flow table.
 
-use std::path::PathBuf;
-
 use clap::{ArgGroup, Parser};
 
-use super::{Rig, Word};
+use super::Word;
 use crate::failure::Failure;
 use crate::flows::{Flow, FlowTable, table_data};
 use crate::session::Session;
@@ -56,16 +54,10 @@ pub(super) struct FlowWord {
     show_evicted: bool,
     #[command(flatten)]
     view: View,
-    #[command(flatten)]
-    rig: Rig,
 }
 
 impl Word for FlowWord {
     const NAME: &'static str = "flow";
-
-    fn rig(&self) -> Option<PathBuf> {
-        self.rig.sock_dir.clone()
-    }
 
     fn run(self, session: &mut Session) -> Result<(), Failure> {
         let changes = [
@@ -105,7 +97,7 @@ impl FlowWord {
         };
         let filter = self.matching.as_ref().map(ToString::to_string);
         show(session, &self.view, fetch, |out, flows| {
-            list::header(out, &table.data, filter.as_deref())?;
+            list::header(out, &table, filter.as_deref())?;
             flows.iter().try_for_each(|flow| list::print(out, flow))
         })
     }

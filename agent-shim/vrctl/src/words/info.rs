@@ -1,14 +1,12 @@
 //! `vrinfo`, `dpdkinfo`, `dpdkconf`: texts that the vrouter makes (control.md 4.13).
 
-use std::path::PathBuf;
-
 use clap::{ArgGroup, Parser};
 use sandesh::SandeshOp;
 use sandesh::constants::info_msg;
 use sandesh::messages::{InfoReq, Message};
 
 use super::usage::Usage;
-use super::{Rig, Word, usages};
+use super::{Word, usages};
 use crate::failure::Failure;
 use crate::session::Session;
 use crate::text;
@@ -26,17 +24,11 @@ pub(super) struct VrInfo {
     buffsz: i32,
     #[command(flatten)]
     view: View,
-    #[command(flatten)]
-    rig: Rig,
 }
 
 impl Word for VrInfo {
     const NAME: &'static str = "vrinfo";
     const USAGE: Usage = usages::VRINFO;
-
-    fn rig(&self) -> Option<PathBuf> {
-        self.rig.sock_dir.clone()
-    }
 
     fn run(self, session: &mut Session) -> Result<(), Failure> {
         tell(session, &self.view, info_msg::INFO_VER, "", self.buffsz)
@@ -82,17 +74,11 @@ pub(super) struct DpdkInfo {
     buffsz: i32,
     #[command(flatten)]
     view: View,
-    #[command(flatten)]
-    rig: Rig,
 }
 
 impl Word for DpdkInfo {
     const NAME: &'static str = "dpdkinfo";
     const USAGE: Usage = usages::DPDKINFO;
-
-    fn rig(&self) -> Option<PathBuf> {
-        self.rig.sock_dir.clone()
-    }
 
     fn run(self, session: &mut Session) -> Result<(), Failure> {
         let flag = |set: bool| set.then_some("");
@@ -127,17 +113,11 @@ pub(super) struct DpdkConf {
     log: Vec<String>,
     #[command(flatten)]
     view: View,
-    #[command(flatten)]
-    rig: Rig,
 }
 
 impl Word for DpdkConf {
     const NAME: &'static str = "dpdkconf";
     const USAGE: Usage = usages::DPDKCONF;
-
-    fn rig(&self) -> Option<PathBuf> {
-        self.rig.sock_dir.clone()
-    }
 
     fn run(self, session: &mut Session) -> Result<(), Failure> {
         let (topic, argument) = match (self.ddp.as_deref(), self.log.as_slice()) {

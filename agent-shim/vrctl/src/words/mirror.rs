@@ -1,13 +1,11 @@
 //! `mirror`: where mirrored packets go.
 
-use std::path::PathBuf;
-
 use clap::Parser;
 use sandesh::constants::mirror_flag::{VR_MIRROR_FLAG_DYNAMIC, VR_MIRROR_FLAG_HW_ASSISTED};
 use sandesh::messages::{Message, MirrorReq};
 
+use super::Word;
 use super::tables::{Actions, act};
-use super::{Rig, Word};
 use crate::failure::Failure;
 use crate::session::Session;
 use crate::text;
@@ -39,16 +37,10 @@ pub(super) struct Mirror {
     /// VLAN of mirroring by the NIC.
     #[arg(long, value_name = "ID", default_value_t = 0)]
     vlan: i16,
-    #[command(flatten)]
-    rig: Rig,
 }
 
 impl Word for Mirror {
     const NAME: &'static str = "mirror";
-
-    fn rig(&self) -> Option<PathBuf> {
-        self.rig.sock_dir.clone()
-    }
 
     fn run(self, session: &mut Session) -> Result<(), Failure> {
         let request = |h_op, index| MirrorReq {

@@ -32,22 +32,11 @@ trait Word: clap::Parser {
     const NAME: &'static str;
     /// What wrong options are answered with.
     const USAGE: Usage = Usage::PLAIN;
-
-    /// The socket directory that was given with `--sock-dir`, by words that have it.
-    fn rig(&self) -> Option<PathBuf> {
-        None
-    }
+    /// Whether it takes `--sock-dir`, as test rigs call it.
+    const SOCK_DIR: bool = true;
 
     /// Does the work.
     fn run(self, session: &mut Session) -> Result<(), Failure>;
-}
-
-/// `--sock-dir`, in words that have it.
-#[derive(Clone, Debug, Default, clap::Args)]
-struct Rig {
-    /// Socket directory of the vrouter.
-    #[arg(long = "sock-dir", value_name = "DIR")]
-    sock_dir: Option<PathBuf>,
 }
 
 /// Runs a word with its name and arguments, and the directory that `vrctl` was given.
@@ -85,9 +74,32 @@ pub(crate) fn help() -> String {
 }
 
 fn start<W: Word>(arguments: &[OsString], directory: Option<PathBuf>) -> Result<(), Failure> {
-    let word = W::try_parse_from(arguments).map_err(|error| usage::report(W::NAME, &W::USAGE, &error))?;
-    let mut session = Session::new(word.rig(), directory);
+    let wrong = |error: clap::Error| usage::report(W::NAME, &W::USAGE, &error);
+    let matches = places(W::command(), W::SOCK_DIR).try_get_matches_from(arguments).map_err(wrong)?;
+    let word = W::from_arg_matches(&matches).map_err(wrong)?;
+    let given = |option: &str| matches.try_get_one::<PathBuf>(option).ok().flatten().cloned();
+    let mut session = Session::new(given(SOCK_DIR), given(SOCKET_DIR).or(directory));
     let result = word.run(&mut session);
     session.out.flush()?;
     result
+}
+
+/// Names of the options about the place of the vrouter.
+const SOCK_DIR: &str = "sock-dir";
+const SOCKET_DIR: &str = "socket-dir";
+
+/// Adds these options to those of a word.
+fn places(command: clap::Command, has_sock_dir: bool) -> clap::Command {
+    let option = |name: &'static str, help: &'static str| {
+        let option = clap::Arg::new(name).long(name).value_name("DIR").help(help);
+        option.value_parser(clap::value_parser!(PathBuf))
+    };
+    let command = command.arg(option(SOCKET_DIR, "The daemon's socket directory"));
+    if has_sock_dir {
+        command.arg(
+            option(SOCK_DIR, "The same, as test rigs of the original call it").conflicts_with(SOCKET_DIR),
+        )
+    } else {
+        command
+    }
 }

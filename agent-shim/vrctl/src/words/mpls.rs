@@ -1,12 +1,10 @@
 //! `mpls`: incoming labels.
 
-use std::path::PathBuf;
-
 use clap::Parser;
 use sandesh::messages::{Message, MplsReq};
 
+use super::Word;
 use super::tables::{Actions, act};
-use super::{Rig, Word};
 use crate::failure::Failure;
 use crate::session::Session;
 
@@ -16,16 +14,10 @@ use crate::session::Session;
 pub(super) struct Mpls {
     #[command(flatten)]
     actions: Actions,
-    #[command(flatten)]
-    rig: Rig,
 }
 
 impl Word for Mpls {
     const NAME: &'static str = "mpls";
-
-    fn rig(&self) -> Option<PathBuf> {
-        self.rig.sock_dir.clone()
-    }
 
     fn run(self, session: &mut Session) -> Result<(), Failure> {
         let request = |h_op, label| MplsReq {

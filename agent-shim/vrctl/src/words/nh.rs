@@ -1,13 +1,11 @@
 //! `nh`: nexthops.
 
-use std::path::PathBuf;
-
 use clap::{ArgGroup, Parser};
 use sandesh::SandeshOp;
 use sandesh::constants::nh_type::NH_COMPOSITE;
 use sandesh::messages::{Message, NexthopReq};
 
-use super::{Rig, Word};
+use super::Word;
 use crate::client::Client;
 use crate::failure::Failure;
 use crate::session::Session;
@@ -36,16 +34,10 @@ pub(super) struct Nh {
     options: create::CreateOptions,
     #[command(flatten)]
     view: View,
-    #[command(flatten)]
-    rig: Rig,
 }
 
 impl Word for Nh {
     const NAME: &'static str = "nh";
-
-    fn rig(&self) -> Option<PathBuf> {
-        self.rig.sock_dir.clone()
-    }
 
     fn run(self, session: &mut Session) -> Result<(), Failure> {
         if let Some(id) = self.create {

@@ -73,6 +73,7 @@ pub(super) struct QosMap {
 impl Word for QosMap {
     const NAME: &'static str = "qosmap";
     const USAGE: Usage = usages::QOSMAP;
+    const SOCK_DIR: bool = false;
 
     fn run(self, session: &mut Session) -> Result<(), Failure> {
         if self.get_queue.is_some() || self.set_queue.is_some() {

@@ -9,7 +9,7 @@ use sandesh::SandeshOp;
 use sandesh::constants::{bridge_flag, family, route_flag};
 use sandesh::messages::{BridgeTableData, Message, RouteReq};
 
-use super::{Rig, Word};
+use super::Word;
 use crate::client::Client;
 use crate::failure::Failure;
 use crate::session::Session;
@@ -90,23 +90,20 @@ pub(super) struct Rt {
     replace_plen: u8,
     #[command(flatten)]
     view: View,
-    #[command(flatten)]
-    rig: Rig,
 }
 
 impl Word for Rt {
     const NAME: &'static str = "rt";
-
-    fn rig(&self) -> Option<PathBuf> {
-        self.rig.sock_dir.clone()
-    }
 
     fn run(self, session: &mut Session) -> Result<(), Failure> {
         if self.create || self.delete {
             return session.client()?.request(&self.change()?).map(drop);
         }
         let (family, request, asked) = self.question()?;
-        let counters = (family == Family::Bridge).then(|| counters(session.client()?)).transpose()?;
+        let client = session.client()?;
+        // The entries of R2.20 count no packets.
+        let has_counters = family == Family::Bridge && !client.is_r220();
+        let counters = has_counters.then(|| counters(client)).transpose()?;
         let fetch = |client: &mut Client| match self.dump {
             Some(_) => client.dump(request.clone(), advance),
             None => client.request(&request),

@@ -1,6 +1,5 @@
 //! `vif`: interfaces.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{ArgGroup, Parser};
@@ -8,7 +7,7 @@ use sandesh::SandeshOp;
 use sandesh::constants::vif_flag::{VIF_FLAG_GET_DROP_STATS, VIF_FLAG_SERVICE_IF};
 use sandesh::messages::{InterfaceReq, Message, VrfAssignReq};
 
-use super::{Rig, Word};
+use super::Word;
 use crate::client::Client;
 use crate::failure::Failure;
 use crate::session::Session;
@@ -62,8 +61,6 @@ pub(super) struct Vif {
     create: Option<String>,
     #[command(flatten)]
     view: View,
-    #[command(flatten)]
-    rig: Rig,
     // The original's option parser does not look at these.
     #[arg(hide = true)]
     ignored: Vec<String>,
@@ -71,10 +68,6 @@ pub(super) struct Vif {
 
 impl Word for Vif {
     const NAME: &'static str = "vif";
-
-    fn rig(&self) -> Option<PathBuf> {
-        self.rig.sock_dir.clone()
-    }
 
     fn run(self, session: &mut Session) -> Result<(), Failure> {
         if let Some(name) = &self.create {

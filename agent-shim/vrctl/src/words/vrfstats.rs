@@ -31,6 +31,7 @@ pub(super) struct VrfStats {
 impl Word for VrfStats {
     const NAME: &'static str = "vrfstats";
     const USAGE: Usage = usages::VRFSTATS;
+    const SOCK_DIR: bool = false;
 
     fn run(self, session: &mut Session) -> Result<(), Failure> {
         let request = VrfStatsReq {

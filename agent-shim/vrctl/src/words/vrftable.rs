@@ -1,13 +1,11 @@
 //! `vrftable`: VRFs and their host based services.
 
-use std::path::PathBuf;
-
 use clap::{ArgGroup, Parser};
 use sandesh::SandeshOp;
 use sandesh::constants::vrf_flag::{VRF_FLAG_HBF_L_VALID, VRF_FLAG_HBF_R_VALID, VRF_FLAG_VALID};
 use sandesh::messages::{Message, VrfReq};
 
-use super::{Rig, Word};
+use super::Word;
 use crate::client::Client;
 use crate::failure::Failure;
 use crate::session::Session;
@@ -50,16 +48,10 @@ pub(super) struct VrfTable {
     hbs_r: Option<i32>,
     #[command(flatten)]
     view: View,
-    #[command(flatten)]
-    rig: Rig,
 }
 
 impl Word for VrfTable {
     const NAME: &'static str = "vrftable";
-
-    fn rig(&self) -> Option<PathBuf> {
-        self.rig.sock_dir.clone()
-    }
 
     fn run(self, session: &mut Session) -> Result<(), Failure> {
         if let Some(change) = self.change() {

@@ -96,6 +96,7 @@ pub(super) struct VrMemStats {
 impl Word for VrMemStats {
     const NAME: &'static str = "vrmemstats";
     const USAGE: Usage = usages::VRMEMSTATS;
+    const SOCK_DIR: bool = false;
 
     fn run(self, session: &mut Session) -> Result<(), Failure> {
         let request = MemStatsReq { h_op: SandeshOp::GET, ..MemStatsReq::default() };

@@ -99,12 +99,14 @@ struct Options {
 impl Word for Vrouter {
     const NAME: &'static str = "vrouter";
     const USAGE: Usage = usages::VROUTER;
+    const SOCK_DIR: bool = false;
 
     fn run(self, session: &mut Session) -> Result<(), Failure> {
         if self.info {
+            let is_r220 = session.client()?.is_r220();
             return show(session, &self.view, fetch, |out, objects| {
                 objects.iter().try_for_each(|object| match object {
-                    Message::VrouterOps(ops) => print::info(out, ops),
+                    Message::VrouterOps(ops) => print::info(out, ops, is_r220),
                     _ => Ok(()),
                 })
             });

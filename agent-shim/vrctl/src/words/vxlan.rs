@@ -1,12 +1,10 @@
 //! `vxlan`: incoming network identifiers.
 
-use std::path::PathBuf;
-
 use clap::Parser;
 use sandesh::messages::{Message, VxlanReq};
 
+use super::Word;
 use super::tables::{Actions, act};
-use super::{Rig, Word};
 use crate::failure::Failure;
 use crate::session::Session;
 
@@ -16,16 +14,10 @@ use crate::session::Session;
 pub(super) struct Vxlan {
     #[command(flatten)]
     actions: Actions,
-    #[command(flatten)]
-    rig: Rig,
 }
 
 impl Word for Vxlan {
     const NAME: &'static str = "vxlan";
-
-    fn rig(&self) -> Option<PathBuf> {
-        self.rig.sock_dir.clone()
-    }
 
     fn run(self, session: &mut Session) -> Result<(), Failure> {
         // The identifier is the marker too; 0 is the start.

@@ -1,7 +1,8 @@
 //! A control server in mock mode, and the program under test.
 
 use std::io::{Read, Write};
-use std::os::unix::net::UnixStream;
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::sync::Arc;
@@ -15,7 +16,7 @@ use vr_shim::{About, Machine, MachinePort, Recorder, Server};
 use vr_tables::control::{AttachError, Attached, Datapath, Tables, TablesConfig};
 use vr_tables::options::Options;
 use vr_tables::vif::Vif;
-use vr_types::{FlowIndex, VifId};
+use vr_types::{FlowIndex, Release, VifId};
 
 /// Ports that nobody needs.
 struct NoPorts;
@@ -44,9 +45,32 @@ fn machine() -> Machine {
     Machine { workers: 2, ports }
 }
 
+fn about() -> About {
+    About {
+        version: "peer".to_owned(),
+        build_time: "2026-11-23 00:00:00".to_owned(),
+        build_host: "peer".to_owned(),
+        build_user: "peer".to_owned(),
+    }
+}
+
+/// Answers on the status socket as a daemon that listens on this port. Ends with the process.
+fn tell_port(directory: &Path, port: u16) {
+    let report = vr_observe::Report { control_port: Some(port), ..vr_observe::Report::default() };
+    let report = serde_json::to_string(&report).unwrap();
+    let socket = UnixListener::bind(directory.join(vr_observe::SOCKET)).unwrap();
+    std::thread::spawn(move || {
+        for client in socket.incoming() {
+            let _ = client.unwrap().write_all(report.as_bytes());
+        }
+    });
+}
+
 /// A server that runs as long as this lives.
 pub(crate) struct Rig {
     directory: tempfile::TempDir,
+    /// Where clients of R2.20 are served.
+    port: Option<u16>,
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
@@ -60,20 +84,29 @@ impl Rig {
     /// Records into a file.
     pub(crate) fn recording(file: Option<&Path>) -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let about = About {
-            version: "peer".to_owned(),
-            build_time: "2026-11-23 00:00:00".to_owned(),
-            build_host: "peer".to_owned(),
-            build_user: "peer".to_owned(),
-        };
+        let server = Server::bind(directory.path(), about()).unwrap();
         let recorder = file.map(|file| Recorder::begin(file).unwrap());
-        let server = Server::bind(directory.path(), about).unwrap();
-        let mut server = server.with_recorder(recorder).with_machine(Box::new(machine));
+        Self::serving(directory, server.with_recorder(recorder), None)
+    }
+
+    /// Serves clients of R2.20, over TCP.
+    pub(crate) fn r220() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        // A port that was free a moment ago.
+        let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port();
+        let server = Server::bind_r220((Ipv4Addr::LOCALHOST, port).into(), about()).unwrap();
+        tell_port(directory.path(), port);
+        Self::serving(directory, server, Some(port))
+    }
+
+    fn serving(directory: tempfile::TempDir, server: Server, port: Option<u16>) -> Self {
+        let release = if port.is_some() { Release::R220 } else { Release::Current };
+        let mut server = server.with_machine(Box::new(machine));
         let config = TablesConfig {
             workers: 2,
             directory: Some(directory.path().to_owned()),
             mock: true,
-            options: Options { flow_hold_limit: 1000, ..Options::default() },
+            options: Options { release, flow_hold_limit: 1000, ..Options::default() },
             ..TablesConfig::default()
         };
         let stop = Arc::new(AtomicBool::new(false));
@@ -84,7 +117,7 @@ impl Rig {
                 server.poll(&mut tables, &mut NoPorts, Duration::from_millis(20), None).unwrap();
             }
         });
-        Self { directory, stop, thread: Some(thread) }
+        Self { directory, port, stop, thread: Some(thread) }
     }
 
     pub(crate) fn directory(&self) -> &Path {
@@ -93,19 +126,15 @@ impl Rig {
 
     /// Sends a request, which must succeed; returns its objects.
     pub(crate) fn send(&self, request: &dyn Record) -> Vec<Message> {
-        let mut stream = UnixStream::connect(self.directory().join("dpdk_netlink")).unwrap();
-        let mut bytes = Vec::new();
-        write_request(&Header::request(0), Compat::Current, &[request], &mut bytes);
-        stream.write_all(&bytes).unwrap();
-        let mut reader = FrameReader::new();
-        loop {
-            if let Some(frame) = reader.next_frame().unwrap() {
-                let mut messages = decode(frame.payload, Compat::Current).map(Result::unwrap);
-                let Some(Message::Response(response)) = messages.next() else { panic!("no response") };
-                assert!(response.resp_code >= 0, "{}: {}", request.kind().name(), response.resp_code);
-                return messages.collect();
+        match self.port {
+            None => {
+                let stream = UnixStream::connect(self.directory().join("dpdk_netlink")).unwrap();
+                exchange(stream, Compat::Current, request)
             }
-            assert!(reader.read_from(&mut stream).unwrap() > 0);
+            Some(port) => {
+                let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).unwrap();
+                exchange(stream, Compat::R220, request)
+            }
         }
     }
 
@@ -139,6 +168,23 @@ impl Rig {
         child.kill().unwrap();
         child.wait().unwrap();
         String::from_utf8_lossy(&text).into_owned()
+    }
+}
+
+/// Sends a request, which must succeed; returns its objects.
+fn exchange(mut stream: impl Read + Write, compat: Compat, request: &dyn Record) -> Vec<Message> {
+    let mut bytes = Vec::new();
+    write_request(&Header::request(0), compat, &[request], &mut bytes);
+    stream.write_all(&bytes).unwrap();
+    let mut reader = FrameReader::new();
+    loop {
+        if let Some(frame) = reader.next_frame().unwrap() {
+            let mut messages = decode(frame.payload, compat).map(Result::unwrap);
+            let Some(Message::Response(response)) = messages.next() else { panic!("no response") };
+            assert!(response.resp_code >= 0, "{}: {}", request.kind().name(), response.resp_code);
+            return messages.collect();
+        }
+        assert!(reader.read_from(&mut stream).unwrap() > 0);
     }
 }
 

@@ -12,7 +12,6 @@ mod monitor;
 mod pods;
 mod probe;
 mod vhost_user;
-mod vlan;
 
 use std::path::PathBuf;
 

@@ -19,4 +19,3 @@ mod machines;
 mod node;
 mod refusals;
 mod traps;
-mod vlan;

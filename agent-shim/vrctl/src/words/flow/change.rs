@@ -1,11 +1,11 @@
 //! `flow -f`, `-d`, `-i`, `-e`: an entry is set again, with one thing changed.
 
 use anyhow::anyhow;
-use sandesh::FlowOp;
 use sandesh::constants::flow_extflag::VR_FLOW_EXT_FLAG_FORCE_EVICT;
 use sandesh::constants::flow_flag::{VR_FLOW_FLAG_ACTIVE, VR_FLOW_FLAG_MIRROR, VR_RFLOW_VALID};
 use sandesh::constants::{flow_action, mirror_limit};
 use sandesh::messages::FlowReq;
+use sandesh::{FlowOp, r220};
 
 use crate::failure::Failure;
 use crate::flows::{Flow, FlowTable};
@@ -34,7 +34,13 @@ pub(super) fn apply(
     let client = session.client()?;
     let flow = FlowTable::open(client)?.entry(index)?;
     let flow = flow.ok_or_else(|| anyhow!("there is no flow at index {index}"))?;
+    if change == Change::Evict && client.is_r220() {
+        return Err(anyhow!("a vrouter of R2.20 cannot be told to evict a flow").into());
+    }
     let mut request = as_it_is(&flow);
+    if client.is_r220() {
+        request.fr_drop_reason = u16::from(r220::drop_reason_to_r220(flow.drop_reason));
+    }
     match change {
         Change::Forward => request.fr_action = flow_action::VR_FLOW_ACTION_FORWARD,
         Change::Drop => request.fr_action = flow_action::VR_FLOW_ACTION_DROP,

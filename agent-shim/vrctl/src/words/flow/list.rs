@@ -3,10 +3,9 @@
 use std::io::{self, Write};
 
 use sandesh::constants::flow_flag::{VR_FLOW_FLAG_EVICTED, VR_FLOW_FLAG_MIRROR, VR_FLOW_FLAG_VRFT};
-use sandesh::messages::FlowTableData;
 
 use super::names;
-use crate::flows::Flow;
+use crate::flows::{Flow, FlowTable};
 use crate::text;
 
 /// Width of a line that is not broken, without the comma at its end.
@@ -30,8 +29,9 @@ pub(super) fn is_evicted(flow: &Flow) -> bool {
 }
 
 /// What stands above the flows; `filter` is what they had to match.
-pub(super) fn header(out: &mut dyn Write, data: &FlowTableData, filter: Option<&str>) -> io::Result<()> {
-    writeln!(out, "Flow table(size {}, entries {})\n", data.ftable_size, data.ftable_size / 256)?;
+pub(super) fn header(out: &mut dyn Write, table: &FlowTable, filter: Option<&str>) -> io::Result<()> {
+    let data = &table.data;
+    writeln!(out, "Flow table(size {}, entries {})\n", data.ftable_size, table.entries())?;
     // No space before `Processed`, as scripts know it.
     writeln!(
         out,

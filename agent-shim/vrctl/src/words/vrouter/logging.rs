@@ -3,10 +3,10 @@
 use std::io::{self, Write};
 
 use clap::ValueEnum;
-use sandesh::constants::{log_level, log_type};
 use sandesh::messages::VrouterOps;
+use sandesh::{LOG_LEVELS, LOG_TYPES};
 
-/// Levels by name.
+/// Levels by name, in the order of [`LOG_LEVELS`].
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum Level {
     Emergency,
@@ -19,7 +19,7 @@ enum Level {
     Debug,
 }
 
-/// Parts of the vrouter that log.
+/// Parts of the vrouter that log, in the order of [`LOG_TYPES`].
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum Type {
     Vrouter,
@@ -27,24 +27,6 @@ enum Type {
     Uvhost,
     Dpcore,
 }
-
-const TYPES: [(i32, &str); 4] = [
-    (log_type::VR_LOGTYPE_VROUTER, "vrouter"),
-    (log_type::VR_LOGTYPE_USOCK, "usock"),
-    (log_type::VR_LOGTYPE_UVHOST, "uvhost"),
-    (log_type::VR_LOGTYPE_DPCORE, "dpcore"),
-];
-
-const LEVELS: [(u32, &str); 8] = [
-    (log_level::EMERG, "emergency"),
-    (log_level::ALERT, "alert"),
-    (log_level::CRIT, "critical"),
-    (log_level::ERROR, "error"),
-    (log_level::WARNING, "warning"),
-    (log_level::NOTICE, "notice"),
-    (log_level::INFO, "info"),
-    (log_level::DEBUG, "debug"),
-];
 
 /// Options about logging.
 #[derive(Debug, clap::Args)]
@@ -76,11 +58,12 @@ impl Logging {
     /// Shows it.
     pub(super) fn answer(&self, out: &mut dyn Write, ops: &VrouterOps) -> io::Result<()> {
         if self.get_log_level {
-            let name = LEVELS.iter().find(|(number, _)| *number == ops.vo_log_level).map(|(_, name)| *name);
+            let name =
+                LOG_LEVELS.iter().find(|(number, _)| *number == ops.vo_log_level).map(|(_, name)| *name);
             writeln!(out, "Current log level: {}", name.unwrap_or("unknown"))?;
         }
         if self.get_enabled_log_types {
-            let on = TYPES.iter().filter(|(number, _)| ops.vo_log_type_enable.contains(number));
+            let on = LOG_TYPES.iter().filter(|(number, _)| ops.vo_log_type_enable.contains(number));
             let names: Vec<&str> = on.map(|(_, name)| *name).collect();
             writeln!(out, "Enabled log types: {}", names.join(" "))?;
         }
@@ -89,8 +72,8 @@ impl Logging {
 
     /// Writes into the request what is to be set.
     pub(super) fn write(&self, request: &mut VrouterOps) {
-        let numbers = |types: &[Type]| types.iter().map(|kind| TYPES[*kind as usize].0).collect();
-        request.vo_log_level = self.set_log_level.map_or(0, |level| LEVELS[level as usize].0);
+        let numbers = |types: &[Type]| types.iter().map(|kind| LOG_TYPES[*kind as usize].0).collect();
+        request.vo_log_level = self.set_log_level.map_or(0, |level| LOG_LEVELS[level as usize].0);
         request.vo_log_type_enable = numbers(&self.enable_log_type);
         request.vo_log_type_disable = numbers(&self.disable_log_type);
     }

@@ -8,11 +8,15 @@ use serde_json::Value;
 /// Where values stand.
 const COLUMN: usize = 41;
 
-/// Everything that the vrouter says about itself.
-pub(super) fn info(out: &mut dyn Write, ops: &VrouterOps) -> io::Result<()> {
+/// Everything that the vrouter says about itself. One of R2.20 says less.
+pub(super) fn info(out: &mut dyn Write, ops: &VrouterOps, is_r220: bool) -> io::Result<()> {
     writeln!(out, "vRouter/DPDK version         {}\n", build(&ops.vo_build_info))?;
     writeln!(out, "Startup parameters")?;
     limits(out, ops)?;
+    if is_r220 {
+        return Ok(());
+    }
+    new_limits(out, ops)?;
     writeln!(out, "\nRuntime parameters\n  Performance tweaks")?;
     lines(out, &[("GRO", ops.vo_perfr), ("Segmentation in software", ops.vo_perfs)])?;
     writeln!(out, "  TCP MSS adjust settings")?;
@@ -53,6 +57,14 @@ fn limits(out: &mut dyn Write, ops: &VrouterOps) -> io::Result<()> {
             ("Flow Table limit", ops.vo_flow_entries),
             ("Flow Table overflow limit", ops.vo_oflow_entries),
             ("Mirror entries limit", ops.vo_mirror_entries),
+        ],
+    )
+}
+
+fn new_limits(out: &mut dyn Write, ops: &VrouterOps) -> io::Result<()> {
+    lines(
+        out,
+        &[
             // The original's spelling, which scripts look for.
             ("Memroy Allocation Checks", ops.vo_memory_alloc_checks),
             ("Vif Bridge Table limit", ops.vo_vif_bridge_entries),
