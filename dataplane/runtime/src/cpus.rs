@@ -23,11 +23,21 @@ pub fn assign(workers: u8, wanted: &[usize], usable: &[usize]) -> Vec<Option<usi
     (0..workers).map(|worker| chosen.get(usize::from(worker) % chosen.len().max(1)).copied()).collect()
 }
 
+/// Keeps this thread on these CPUs, whatever the process was started with.
+///
+/// # Errors
+/// What the system says when none of them exists, or none may be used.
+pub fn confine(cpus: &[usize]) -> nix::Result<()> {
+    let mut mask = CpuSet::new();
+    for cpu in cpus.iter().filter(|cpu| **cpu < CpuSet::count()) {
+        mask.set(*cpu)?;
+    }
+    sched_setaffinity(Pid::from_raw(0), &mask)
+}
+
 /// Ties this thread to one CPU. The system may refuse; the thread then runs where it may.
 pub(crate) fn pin(cpu: usize) -> nix::Result<()> {
-    let mut mask = CpuSet::new();
-    mask.set(cpu)?;
-    sched_setaffinity(Pid::from_raw(0), &mask)
+    confine(&[cpu])
 }
 
 #[cfg(test)]

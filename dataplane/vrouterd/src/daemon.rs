@@ -18,6 +18,7 @@ use crate::config::{Compat, Config};
 use crate::exit::Failure;
 use crate::housekeeping::Housekeeping;
 use crate::lock::DirectoryLock;
+use crate::placement;
 use crate::ports::{Fabrics, Factory};
 use crate::signals::Signals;
 use crate::status::{self, Source, StatusSocket};
@@ -55,16 +56,19 @@ pub(crate) fn run(config: &Config, record: Option<&Path>) -> Result<(), Failure>
     let fabrics = Fabrics::default();
     let mut factory = Factory::new(config, pool_set, fabrics.clone());
     factory.prepare()?;
-    let placement = WorkersConfig {
+    let where_and_how = WorkersConfig {
         cpus: config.workers.cpus.iter().map(|cpu| usize::from(*cpu)).collect(),
         polling: config.workers.polling.into(),
     };
-    let mut workers = Workers::start(&tables, pools, &placement, factory)?;
+    let mut workers = Workers::start(&tables, pools, &where_and_how, factory)?;
 
     let source = Source::new(config, workers.monitor(), fabrics.clone());
     let socket = StatusSocket::bind(&directory, source).context("making the status socket")?;
-    let _housekeeping = Housekeeping::start(&tables, workers.monitor(), fabrics, socket)
-        .context("starting the housekeeping thread")?;
+    // Workers have looked which CPUs there are; the thread of virtual machines comes from this one.
+    placement::confine("control", &config.threads.control);
+    let _housekeeping =
+        Housekeeping::start(&tables, workers.monitor(), fabrics, socket, &config.threads.housekeeping)
+            .context("starting the housekeeping thread")?;
 
     // The last step: whoever can connect is served.
     let recorder = record.map(|path| {

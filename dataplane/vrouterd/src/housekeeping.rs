@@ -13,6 +13,7 @@ use vr_tables::bridge_folding::BridgeFolding;
 use vr_tables::control::Tables;
 use vr_tables::flow::FlowFolding;
 
+use crate::placement;
 use crate::ports::Fabrics;
 use crate::status::StatusSocket;
 
@@ -41,7 +42,9 @@ impl Housekeeping {
         monitor: Monitor,
         fabrics: Fabrics,
         socket: StatusSocket,
+        cpus: &[u16],
     ) -> io::Result<Self> {
+        let cpus = cpus.to_vec();
         let mut rounds = Rounds {
             flows: tables.flow_folding(),
             bridge: tables.bridge_folding(),
@@ -53,6 +56,7 @@ impl Housekeeping {
         let stop = Arc::new(AtomicBool::new(false));
         let seen = Arc::clone(&stop);
         let thread = std::thread::Builder::new().name("housekeeping".to_owned()).spawn(move || {
+            placement::confine("housekeeping", &cpus);
             while !seen.load(Ordering::Relaxed) {
                 rounds.run();
             }

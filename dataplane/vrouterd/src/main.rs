@@ -11,6 +11,7 @@ mod daemon;
 mod exit;
 mod housekeeping;
 mod lock;
+mod placement;
 mod ports;
 mod preflight;
 mod signals;

@@ -4,9 +4,12 @@ use crate::PortError;
 use crate::netdev::netlink::Message;
 use crate::netdev::{Request, index};
 
-/// Attributes of `linux/veth.h` and `linux/if_link.h` that libc does not have.
+/// Numbers of `linux/veth.h` and `linux/if_link.h` that libc does not have.
 const VETH_INFO_PEER: u16 = 1;
 const IFLA_INET6_ADDR_GEN_MODE: u16 = 8;
+const IFLA_VLAN_ID: u16 = 1;
+const IFLA_MACVLAN_MODE: u16 = 1;
+const MACVLAN_MODE_PASSTHRU: u32 = 8;
 const ADDR_GEN_MODE_EUI64: u8 = 0;
 const ADDR_GEN_MODE_NONE: u8 = 1;
 
@@ -50,6 +53,42 @@ pub fn delete(name: &str) -> Result<(), PortError> {
     Message::link(libc::RTM_DELLINK, 0, index(name)?)
         .send()
         .map_err(|error| PortError::device(name, "removing", error))
+}
+
+/// Makes a device for one VLAN of another one. It is down.
+///
+/// # Errors
+/// [`PortError`] when the name is taken, there is no such device or the process may not.
+pub fn create_vlan(name: &str, parent: &str, vlan: u16) -> Result<(), PortError> {
+    create_upper(name, parent, "vlan", |message| message.put(IFLA_VLAN_ID, &vlan.to_ne_bytes()))
+}
+
+/// Makes a device that receives everything from another one that no VLAN device of that takes, and sends by it under
+/// its address. It is down.
+///
+/// # Errors
+/// [`PortError`] when the name is taken, there is no such device or the process may not.
+pub fn create_macvlan(name: &str, parent: &str) -> Result<(), PortError> {
+    create_upper(name, parent, "macvlan", |message| {
+        message.put(IFLA_MACVLAN_MODE, &MACVLAN_MODE_PASSTHRU.to_ne_bytes());
+    })
+}
+
+fn create_upper(
+    name: &str,
+    parent: &str,
+    kind: &str,
+    data: impl FnOnce(&mut Message),
+) -> Result<(), PortError> {
+    Request::new(name)?;
+    let mut message = Message::link(libc::RTM_NEWLINK, libc::NLM_F_CREATE | libc::NLM_F_EXCL, 0);
+    message.put_str(libc::IFLA_IFNAME, name);
+    message.put(libc::IFLA_LINK, &index(parent)?.to_ne_bytes());
+    message.nest(libc::IFLA_LINKINFO, |message| {
+        message.put_str(libc::IFLA_INFO_KIND, kind);
+        message.nest(libc::IFLA_INFO_DATA, data);
+    });
+    message.send().map_err(|error| PortError::device(name, "making", error))
 }
 
 /// Tells the listeners of the routing socket that a link which is no device of the kernel has come up or gone down

@@ -14,7 +14,7 @@ use crate::{PortError, sys};
 
 pub use ethtool::{Feature, Queues, feature, queues, set_feature, spread_udp};
 pub(crate) use link::announce;
-pub use link::{create_veth, delete, set_ipv6_autoconfiguration};
+pub use link::{create_macvlan, create_veth, create_vlan, delete, set_ipv6_autoconfiguration};
 pub(crate) use request::Request;
 
 /// The index of a device.

@@ -1,5 +1,6 @@
 //! Being the original forwarder: its file name, and its command line (docs/spec/options.md).
 
+mod cpu_mask;
 mod options;
 
 use std::ffi::OsStr;
@@ -9,8 +10,8 @@ use clap::Parser;
 use vr_runtime::cpus;
 
 use crate::config::{
-    AbsolutePath, Bounded, Buffers, Config, DeviceName, Fabric, Flows, Level, Log, Polling, SocketDir,
-    TableSizes, Workers,
+    AbsolutePath, Bounded, Buffers, Config, DeviceName, Fabric, Flows, HostMode, Level, Log, Polling,
+    RingSize, SocketDir, TableSizes, Threads, Workers,
 };
 use options::Options;
 
@@ -18,6 +19,9 @@ use options::Options;
 pub(crate) const NAME: &str = "contrail-vrouter-dpdk";
 /// Where the original writes messages when it leaves the foreground.
 const LOG_FILE: &str = "/var/log/contrail/contrail-vrouter-dpdk.log";
+
+/// The bits of a tag that number its VLAN.
+const VLAN_ID: u16 = 0xfff;
 
 /// Flows that may wait for the agent at a time, without an option, as in the original.
 const HOLD_LIMIT: i64 = 1000;
@@ -71,7 +75,7 @@ fn translate(options: Options, usable: &[usize], mounts: &str) -> Result<Start, 
     }
     let mut start = Start { config: Config::default(), daemon: !options.no_daemon, warnings };
     let config = &mut start.config;
-    if let Some(path) = options.socket_dir {
+    if let Some(path) = options.socket_dir.clone() {
         let failed = |what| OptionError { option: "--vr_socket_dir", what };
         config.socket_dir = SocketDir::try_from(path).map_err(failed)?;
     }
@@ -101,14 +105,52 @@ fn translate(options: Options, usable: &[usize], mounts: &str) -> Result<Start, 
         close_on_reset: options.close_on_reset != 0,
     };
     config.workers = workers(usable, options.yield_option)?;
+    config.threads = Threads {
+        control: cpu_mask::cpus("--service_core_mask", options.service_core_mask.as_deref())?,
+        housekeeping: cpu_mask::cpus("--dpdk_ctrl_thread_mask", options.ctrl_thread_mask.as_deref())?,
+    };
+    config.mock = options.vdev.is_empty();
+    config.fabric = fabric(&options, &mut start.warnings)?;
     config.log = Log {
         level: options.log_level.map_or_else(Level::default, level),
         file: options.log_file.or_else(|| start.daemon.then(|| PathBuf::from(LOG_FILE))),
     };
-    let devices = devices(&options.vdev, &mut start.warnings)?;
-    config.mock = options.vdev.is_empty();
-    config.fabric = Fabric { device: devices, ..Fabric::default() };
     Ok(start)
+}
+
+/// The underlay. Who starts the original with a device gives the address of the host to `vhost0`, so that is the host
+/// mode then.
+fn fabric(options: &Options, warnings: &mut Vec<String>) -> Result<Fabric, OptionError> {
+    let device = devices(&options.vdev, warnings)?;
+    let host = if device.is_some() { HostMode::Vhost0 } else { HostMode::Nic };
+    let mut fabric = Fabric { device, host, ring: ring(options, warnings), ..Fabric::default() };
+    let Some(tci) = options.vlan_tci else {
+        if options.vlan_fwd_intf_name.is_some() {
+            warnings
+                .push("--vlan_fwd_intf_name: without --vlan_tci there is nothing else to forward".to_owned());
+        }
+        return Ok(fabric);
+    };
+    if fabric.device.is_none() {
+        warnings
+            .push("--vlan_tci: it needs a device; name it with --vdev net_af_packet0,iface=NAME".to_owned());
+        return Ok(fabric);
+    }
+    let others = options.vlan_fwd_intf_name.clone().map(DeviceName::try_from).transpose();
+    fabric.vlan = bounded("--vlan_tci", Some(i64::from(tci & VLAN_ID)))?;
+    fabric.others = others.map_err(|what| OptionError { option: "--vlan_fwd_intf_name", what })?;
+    Ok(fabric)
+}
+
+/// The longest ring that is asked for, if rings can be so long.
+fn ring(options: &Options, warnings: &mut Vec<String>) -> Option<RingSize> {
+    let sizes = [options.txd_size, options.rxd_size, options.tx_ring_size, options.rx_ring_size];
+    let size = sizes.into_iter().flatten().max()?;
+    RingSize::try_from(i64::from(size))
+        .map_err(|what| {
+            warnings.push(format!("sizes of rings: {what}; they are chosen by the number of buffers"));
+        })
+        .ok()
 }
 
 /// The first hugetlbfs that is mounted under a path without characters that have to be escaped there.
@@ -172,7 +214,7 @@ fn devices(vdevs: &[String], warnings: &mut Vec<String>) -> Result<Option<Device
 mod tests {
     use super::options::Options;
     use super::{LOG_FILE, Start, translate};
-    use crate::config::{Level, Polling};
+    use crate::config::{HostMode, Level, Polling};
     use clap::{CommandFactory, Parser};
     use std::path::Path;
 
@@ -207,10 +249,12 @@ mod tests {
             start(&["--vdev", "net_af_packet0,iface=eth7", "--log-level=8", "--yield_option", "0"]).unwrap();
         assert_eq!(one.config.fabric.device.as_ref().map(crate::config::DeviceName::as_str), Some("eth7"));
         assert!(!one.config.mock && one.daemon);
+        assert_eq!(one.config.fabric.host, HostMode::Vhost0, "scripts of the original put the address there");
         assert_eq!((one.config.log.level, one.config.workers.polling), (Level::Debug, Polling::Latency));
         assert_eq!(one.config.log.file.as_deref(), Some(Path::new(LOG_FILE)));
         let bond = start(&["--vdev", "eth_bond0,mode=4,slave=0000:04:00.0", "--socket-mem", "1024"]).unwrap();
         assert!(!bond.config.mock && bond.warnings.len() == 1, "{:?}", bond.warnings);
+        assert_eq!(bond.config.fabric.host, HostMode::Nic, "no device is known at the start");
         assert!(start(&["--vdev", "x,iface=much-too-long-name"]).unwrap_err().contains("--vdev"));
     }
 
@@ -241,6 +285,43 @@ mod tests {
         assert!(start(&["--vr_socket_dir", "relative"]).unwrap_err().contains("--vr_socket_dir"));
         let both = start(&["--vr_flow_entries", "16777212", "--vr_oflow_entries", "16777212"]).unwrap_err();
         assert!(both.starts_with("sizes of tables: "), "{both}");
+    }
+
+    #[test]
+    fn a_vlan_and_ring_sizes_are_those_of_the_fabric_device() {
+        let device = ["--vdev", "net_af_packet0,iface=eth7"];
+        let vlan = ["--vlan_tci", "24676", "--vlan_fwd_intf_name", "rest"];
+        let rings = ["--dpdk_rxd_sz", "512", "--vr_dpdk_tx_ring_sz", "1024"];
+        let start_with = |parts: &[&[&str]]| start(&parts.concat()).unwrap();
+        let fabric = start_with(&[&device, &vlan, &rings]).config.fabric;
+        assert_eq!(fabric.vlan.map(super::Bounded::get), Some(100), "without the priority");
+        assert_eq!(fabric.others.as_ref().map(super::DeviceName::as_str), Some("rest"));
+        assert_eq!(fabric.ring.map(super::RingSize::get), Some(1024));
+        for (parts, warning) in [
+            (&[&device[..], &vlan[2..]][..], "--vlan_fwd_intf_name: "),
+            (&[&vlan[..]], "--vlan_tci: "),
+            (&[&device[..], &["--dpdk_txd_sz", "1000"]], "sizes of rings: 1000 "),
+        ] {
+            let start = start_with(parts);
+            assert!(
+                start.warnings.len() == 1 && start.warnings[0].starts_with(warning),
+                "{:?}",
+                start.warnings
+            );
+            let fabric = start.config.fabric;
+            assert!(fabric.vlan.is_none() && fabric.others.is_none() && fabric.ring.is_none());
+        }
+        assert!(
+            start(&[&device[..], &["--vlan_tci", "0"]].concat()).unwrap_err().starts_with("--vlan_tci: ")
+        );
+    }
+
+    #[test]
+    fn masks_place_the_other_threads() {
+        let threads = start(&["--service_core_mask", "0x6", "--dpdk_ctrl_thread_mask", "0-1,4"]);
+        let threads = threads.unwrap().config.threads;
+        assert_eq!((threads.control, threads.housekeeping), (vec![1, 2], vec![0, 1, 4]));
+        assert!(start(&["--service_core_mask", "six"]).unwrap_err().starts_with("--service_core_mask: "));
     }
 
     #[test]

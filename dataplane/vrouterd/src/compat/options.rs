@@ -32,10 +32,10 @@ pub(super) struct Options {
     /// Ignored: what a device offers is used.
     #[arg(long)]
     pub(super) offloads: bool,
-    /// VLAN of the fabric; not supported: name the VLAN device with `--vdev`.
+    /// VLAN of the fabric: the lower twelve bits. A device for it is made in the kernel.
     #[arg(long = "vlan_tci", value_name = "TCI")]
     pub(super) vlan_tci: Option<u16>,
-    /// Kernel interface for other VLANs; not supported, as above.
+    /// Kernel interface for everything else; made over the fabric device if that has no IPv4 address.
     #[arg(long = "vlan_fwd_intf_name", value_name = "NAME")]
     pub(super) vlan_fwd_intf_name: Option<String>,
     /// Bridge entries in buckets.
@@ -71,10 +71,10 @@ pub(super) struct Options {
     /// Bytes of a packet buffer; super-frames have larger ones anyway.
     #[arg(long = "vr_packet_sz", value_name = "BYTES", value_parser = clap::value_parser!(u32).range(64..=65_536))]
     pub(super) packet_size: Option<u32>,
-    /// Descriptors of a sending ring; chosen by the number of buffers.
+    /// Descriptors of a sending ring, a power of two; all rings of a device are as long as the longest.
     #[arg(long = "dpdk_txd_sz", value_name = "N")]
     pub(super) txd_size: Option<u32>,
-    /// Descriptors of a receiving ring; chosen by the number of buffers.
+    /// Descriptors of a receiving ring, as above.
     #[arg(long = "dpdk_rxd_sz", value_name = "N")]
     pub(super) rxd_size: Option<u32>,
     /// As `--dpdk_rxd_sz`.
@@ -95,10 +95,10 @@ pub(super) struct Options {
     /// Ignored: a profile of one kind of device.
     #[arg(long)]
     pub(super) ddp: bool,
-    /// CPUs of other threads; ignored, the system places them.
+    /// CPUs of the control thread: a mask such as 0x6, or numbers such as 1,2 or 4-7.
     #[arg(long = "service_core_mask", value_name = "MASK")]
     pub(super) service_core_mask: Option<String>,
-    /// As `--service_core_mask`.
+    /// CPUs of the housekeeping thread, as above.
     #[arg(long = "dpdk_ctrl_thread_mask", value_name = "MASK")]
     pub(super) ctrl_thread_mask: Option<String>,
     /// 1: any reset closes a TCP flow.
@@ -118,20 +118,10 @@ pub(super) struct Options {
 impl Options {
     /// What was asked for and is not done, and what to do instead.
     pub(super) fn warnings(&self) -> Vec<&'static str> {
-        let has_rings =
-            [self.txd_size, self.rxd_size, self.rx_ring_size, self.tx_ring_size].iter().any(Option::is_some);
-        let has_masks = self.service_core_mask.is_some() || self.ctrl_thread_mask.is_some();
-        let has_vlan = self.vlan_tci.is_some() || self.vlan_fwd_intf_name.is_some();
         [
             (self.offloads, "--offloads: what the device offers is used anyway"),
             (self.ddp, "--ddp: there are no such profiles here"),
-            (
-                has_vlan,
-                "--vlan_tci, --vlan_fwd_intf_name: make a VLAN device in the kernel and name it with --vdev",
-            ),
-            (has_rings, "sizes of rings are chosen by the number of buffers"),
             (self.dropstats_size.is_some(), "--vr_dropstats_bufsz: there is no drop log yet"),
-            (has_masks, "masks of service threads: the system places them"),
         ]
         .into_iter()
         .filter_map(|(given, warning)| given.then_some(warning))

@@ -35,6 +35,30 @@ impl<const MIN: u32, const MAX: u32, const DEFAULT: u32> TryFrom<i64> for Bounde
     }
 }
 
+/// Entries of a ring.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "i64")]
+pub(crate) struct RingSize(u32);
+
+impl RingSize {
+    /// The number.
+    #[must_use]
+    pub(crate) const fn get(self) -> u32 {
+        self.0
+    }
+}
+
+impl TryFrom<i64> for RingSize {
+    type Error = String;
+
+    fn try_from(number: i64) -> Result<Self, String> {
+        let size = u32::try_from(number).ok().filter(|size| size.is_power_of_two());
+        size.filter(|size| (64..=32_768).contains(size))
+            .map(Self)
+            .ok_or_else(|| format!("{number} is no power of two from 64 to 32768"))
+    }
+}
+
 /// Name of a network device.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]

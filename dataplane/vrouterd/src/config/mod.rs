@@ -5,6 +5,7 @@ mod error;
 mod limits;
 mod release;
 mod sizes;
+mod threads;
 
 use std::path::{Path, PathBuf};
 
@@ -13,9 +14,10 @@ use vr_tables::control::Limits;
 
 pub(crate) use agent::Agent;
 pub(crate) use error::ConfigError;
-pub(crate) use limits::{AbsolutePath, Bounded, DeviceName, FeaturesDir, InstanceName, SocketDir};
+pub(crate) use limits::{AbsolutePath, Bounded, DeviceName, FeaturesDir, InstanceName, RingSize, SocketDir};
 pub(crate) use release::Compat;
 pub(crate) use sizes::{Buffers, TableSizes};
+pub(crate) use threads::{Polling, Threads, Workers};
 
 /// Everything that can be configured. Each key has a default.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -31,6 +33,8 @@ pub(crate) struct Config {
     pub(crate) fabric: Fabric,
     /// The threads that forward.
     pub(crate) workers: Workers,
+    /// The other threads.
+    pub(crate) threads: Threads,
     /// Sizes of the tables.
     pub(crate) tables: TableSizes,
     /// Packet buffers.
@@ -59,6 +63,12 @@ pub(crate) struct Fabric {
     pub(crate) host: HostMode,
     /// How packets of the device are received and sent.
     pub(crate) backend: Backend,
+    /// Entries of each ring of `AF_XDP`; without it, what the number of buffers allows.
+    pub(crate) ring: Option<RingSize>,
+    /// VLAN of the device that is the underlay; the kernel keeps the others.
+    pub(crate) vlan: Option<Bounded<1, 4094, 1>>,
+    /// Name of a device to be made for what is not of that VLAN.
+    pub(crate) others: Option<DeviceName>,
 }
 
 impl Fabric {
@@ -71,6 +81,19 @@ impl Fabric {
             }
             (HostMode::Vhost0, _, Backend::Packet) => {
                 Err("host = \"vhost0\" needs AF_XDP; use another backend, or host = \"nic\"")
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether what is said of a VLAN can be done.
+    const fn check_vlan(&self) -> Result<(), (&'static str, &'static str)> {
+        match (&self.device, self.vlan, &self.others) {
+            (None, Some(_), _) => {
+                Err(("vlan", "`vlan` needs the name of the device; set `device` in [fabric]"))
+            }
+            (_, None, Some(_)) => {
+                Err(("others", "`others` is for a device with a `vlan`; set that in [fabric]"))
             }
             _ => Ok(()),
         }
@@ -101,31 +124,6 @@ pub(crate) enum Backend {
     XskRs,
     /// `AF_PACKET`, for devices and kernels without `AF_XDP`.
     Packet,
-}
-
-/// The threads that forward.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub(crate) struct Workers {
-    /// How many.
-    pub(crate) count: Bounded<1, 64, 1>,
-    /// CPUs that they are pinned to, in turn; those that do not exist are left out.
-    pub(crate) cpus: Vec<u16>,
-    /// What a worker without packets does.
-    pub(crate) polling: Polling,
-}
-
-/// What a worker without packets does.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub(crate) enum Polling {
-    /// Looks again at once, forever.
-    Latency,
-    /// Looks again for a moment, then sleeps.
-    #[default]
-    Balanced,
-    /// Sleeps at once.
-    Power,
 }
 
 /// Virtual machines.
@@ -190,16 +188,6 @@ pub(crate) enum Level {
     Trace,
 }
 
-impl From<Polling> for vr_runtime::Polling {
-    fn from(polling: Polling) -> Self {
-        match polling {
-            Polling::Latency => Self::Latency,
-            Polling::Balanced => Self::Balanced,
-            Polling::Power => Self::Power,
-        }
-    }
-}
-
 impl Level {
     /// The word for it.
     #[must_use]
@@ -234,6 +222,11 @@ impl Config {
         config.fabric.check_host().map_err(|what| ConfigError::Parse {
             path: path.to_owned(),
             line: error::line_of(text, &["host"]),
+            what: what.to_owned(),
+        })?;
+        config.fabric.check_vlan().map_err(|(key, what)| ConfigError::Parse {
+            path: path.to_owned(),
+            line: error::line_of(text, &[key]),
             what: what.to_owned(),
         })?;
         // Entries and overflow entries have one bound together.
@@ -385,6 +378,18 @@ mod tests {
         assert!(without.starts_with("/etc/v.toml, line 3: ") && without.contains("`device`"), "{without}");
         let packet = refusal("[fabric]\ndevice = \"eth0\"\nbackend = \"packet\"\nhost = \"vhost0\"\n");
         assert!(packet.starts_with("/etc/v.toml, line 4: ") && packet.contains("AF_XDP"), "{packet}");
+    }
+
+    #[test]
+    fn a_vlan_needs_a_device_and_others_need_a_vlan() {
+        let config =
+            parse("[fabric]\ndevice = \"eth0\"\nvlan = 100\nothers = \"rest\"\nring = 512\n").unwrap();
+        assert_eq!(config.fabric.vlan.map(super::Bounded::get), Some(100));
+        assert_eq!(config.fabric.ring.map(super::RingSize::get), Some(512));
+        assert!(refusal("[fabric]\n\nvlan = 100\n").starts_with("/etc/v.toml, line 3: `vlan` needs"));
+        assert!(refusal("[fabric]\ndevice = \"e\"\nothers = \"r\"\n").contains("line 3: `others`"));
+        assert!(refusal("[fabric]\ndevice = \"e\"\nvlan = 4095\n").contains("line 3: 4095"));
+        assert!(refusal("[fabric]\nring = 1000\n").contains("line 2: 1000 is no power of two"));
     }
 
     #[test]

@@ -19,6 +19,9 @@ pub(crate) enum OpenError {
     /// The host is connected already, by another device.
     #[error("the host's interface is `{ours}` and not `{0}`; name it so in the agent's configuration", ours = VHOST0)]
     HostName(String),
+    /// No name for the device of the VLAN.
+    #[error("{0}")]
+    VlanName(String),
     /// Somebody else has made the device.
     #[error("`{0}` is there, and it is not a pair with `{1}`; remove it with `ip link delete {0}`")]
     ForeignHost(String, String),
@@ -29,7 +32,9 @@ impl From<OpenError> for Failure {
         match error {
             OpenError::Port(error) => error.into(),
             OpenError::Steer(error) => error.into(),
-            OpenError::HostName(_) | OpenError::ForeignHost(..) => Self::Other(error.into()),
+            OpenError::HostName(_) | OpenError::VlanName(_) | OpenError::ForeignHost(..) => {
+                Self::Other(error.into())
+            }
         }
     }
 }

@@ -44,6 +44,7 @@ impl Factory {
     /// When the device is not there, or something that the system refuses.
     pub(crate) fn prepare(&mut self) -> Result<(), OpenError> {
         let Some(device) = self.fabric.device.clone().filter(|_| !self.mock) else { return Ok(()) };
+        let device = self.enter_vlan(device)?;
         let device = device.as_str();
         self.take_note_of(device)?;
         self.make_pair(VHOST0)?;
@@ -159,6 +160,10 @@ impl Factory {
     /// As many buffers lie ready in each receiving ring; all of them together take a quarter of what there is.
     fn ring_size(&self, queues: u32) -> u32 {
         let per_worker = queues.div_ceil(self.workers.max(1));
+        if let Some(ring) = self.fabric.ring {
+            // Not more than half of the buffers, or nothing could be forwarded.
+            return ring.get().min(1 << (self.buffers / 2 / per_worker).max(*RINGS.start()).ilog2());
+        }
         let share = (self.buffers / 4 / per_worker).clamp(*RINGS.start(), *RINGS.end());
         1 << share.ilog2()
     }

@@ -18,7 +18,7 @@ pub(super) const VHOST0: &str = "vhost0";
 /// What the largest of the tunnels adds to an IP packet: VXLAN, with the inner Ethernet header.
 const OVERHEAD: u32 = 50;
 /// Longest name of a network device, without its NUL.
-const LONGEST_NAME: usize = 15;
+pub(super) const LONGEST_NAME: usize = 15;
 /// End of the name of the dataplane's end of the `vhost0` pair.
 const OUR_END: &str = "-dp";
 

@@ -12,6 +12,7 @@ mod monitor;
 mod pods;
 mod probe;
 mod vhost_user;
+mod vlan;
 
 use std::path::PathBuf;
 

@@ -19,3 +19,4 @@ mod machines;
 mod node;
 mod refusals;
 mod traps;
+mod vlan;

@@ -42,11 +42,16 @@ impl Place {
 
     /// Starts it as rigs do, on the CPUs of the mask, and waits until it serves.
     pub(crate) fn start(&self, mask: &str) -> Daemon {
+        self.start_with(mask, &[])
+    }
+
+    /// The same with further options.
+    pub(crate) fn start_with(&self, mask: &str, options: &[&str]) -> Daemon {
         let log = fs::File::options().create(true).append(true).open(self.0.path().join("log")).unwrap();
         let mut command = Command::new("taskset");
         command.arg(mask).arg(self.program());
         command.args(["--no-daemon", "--no-huge", "--vr_packet_sz", "2048", "--vr_socket_dir"]);
-        command.arg(self.sockets()).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
+        command.arg(self.sockets()).args(options).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
         let mut child = command.spawn().unwrap();
         let socket = self.sockets().join("dpdk_netlink");
         wait_until("control socket", || {

@@ -13,6 +13,7 @@ mod fresh;
 mod life;
 mod monitoring;
 mod node;
+mod placement;
 mod recordings;
 
 // The runner of step files, over another node than there.
