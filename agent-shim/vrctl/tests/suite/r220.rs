@@ -93,7 +93,7 @@ fn routes_labels_networks_and_mirrors() {
     for (word, key, shown) in [
         ("mpls", 42, "      42        38\n"),
         ("vxlan", 4, "    4         38\n"),
-        ("mirror", 3, "    3         38                  -1       0\n"),
+        ("mirror", 3, "    3         38                 -1       0\n"),
     ] {
         rig.ok(&format!("{word} --create {key} --nh 38"));
         for line in [format!("{word} --dump"), format!("{word} --get {key}")] {
