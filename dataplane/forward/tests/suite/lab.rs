@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
 
 use vr_forward::{Forwarder, Now, Output, Shared};
 use vr_frame::{Batch, FramePool, Offload, Packet, PoolSet, PoolSizes};
-use vr_tables::control::{AttachError, Attached, Datapath, Limits, Tables, TablesConfig};
+use vr_tables::control::{AttachError, Attached, Datapath, GracefulRestart, Limits, Tables, TablesConfig};
 use vr_tables::drop_log::Dropped;
 use vr_tables::geometry::Geometry;
 use vr_tables::options::Options;
@@ -15,6 +16,8 @@ use vr_types::{BridgeIndex, DropReason, FlowIndex, Release, VifId, VrfId, Worker
 
 use crate::world;
 
+/// A restarted agent takes over when the test says so.
+const RESTART: GracefulRestart = GracefulRestart { grace: Duration::MAX, quiet: Duration::MAX };
 const SIZES: PoolSizes = PoolSizes { packets: 2048, supers: 64 };
 
 /// Flows whose entries changed.
@@ -74,6 +77,7 @@ impl Lab {
         let mut tables = Tables::new(TablesConfig {
             limits,
             options: Options { release, ..Options::default() },
+            graceful_restart: Some(RESTART),
             ..TablesConfig::default()
         })
         .unwrap();

@@ -14,6 +14,7 @@ mod oversize;
 mod packets;
 mod plain;
 mod release;
+mod restarting;
 mod sub_interfaces;
 mod translated;
 mod waiting;

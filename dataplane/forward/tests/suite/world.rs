@@ -176,6 +176,11 @@ pub(crate) fn remote_bridge(which: usize, by: usize) -> BridgeSpec {
 }
 
 pub(crate) fn program(tables: &mut Tables, datapath: &mut dyn Datapath) {
+    program_devices(tables, datapath, ["vif3", "vif4"]);
+}
+
+/// The same for guests behind these devices.
+pub(crate) fn program_devices(tables: &mut Tables, datapath: &mut dyn Datapath, devices: [&str; 2]) {
     use NexthopFamily::{Bridge, Inet};
     let none = VifFlags::empty();
     let host = VifSpec {
@@ -186,8 +191,8 @@ pub(crate) fn program(tables: &mut Tables, datapath: &mut dyn Datapath) {
         vif(FABRIC, VifKind::Physical, VrfId::FABRIC, NODE_MAC, 0, none),
         host,
         vif(AGENT, VifKind::Agent, VrfId::NONE, Mac::VIRTUAL_ROUTER, 0, none),
-        guest(0, VifFlags::POLICY),
-        guest(1, VifFlags::POLICY),
+        VifSpec { name: devices[0].to_owned(), ..guest(0, VifFlags::POLICY) },
+        VifSpec { name: devices[1].to_owned(), ..guest(1, VifFlags::POLICY) },
     ] {
         tables.vif_add(&spec, datapath).unwrap();
     }
