@@ -45,6 +45,7 @@ pub(crate) fn run(config: &Config, record: Option<&Path>) -> Result<(), Failure>
         directory: Some(directory.clone()),
         hugetlbfs,
         mock: config.mock,
+        graceful_restart: config.agent.restart(),
         options: Options {
             release: config.compat.into(),
             flow_hold_limit: config.flows.hold_limit.get() as i32,
@@ -139,6 +140,9 @@ fn control_loop(
                 tracing::info!("the agent is there again, or its interface is gone");
             }
             tables.publish();
+        }
+        if let Some(report) = tables.advance_restart(Instant::now(), workers) {
+            tracing::info!(?report, "what the restarted agent has programmed is in force");
         }
         let news = workers.factory().negotiated().map(|(vif, flags)| tables.set_owned_flags(vif, flags));
         if news.fold(false, |any, new| any | new) {
