@@ -89,6 +89,15 @@ pub(super) struct DropStats {
     /// Packets that were dropped lately, of one core; 0 is all cores.
     #[arg(long, short, value_name = "CORE", conflicts_with = "clear")]
     log: Option<i16>,
+    /// Empty that log.
+    #[arg(long, conflicts_with_all = ["clear", "log"])]
+    log_clear: bool,
+    /// Leave the bytes of packets out of that log, and with them addresses and ports.
+    #[arg(long, value_name = "0|1", value_parser = clap::value_parser!(u8).range(..=1))]
+    log_minimal: Option<u8>,
+    /// Log only drops for one reason, named as the fields of --json without `vds_`.
+    #[arg(long, value_name = "REASON|all")]
+    log_reason: Option<String>,
     #[command(flatten)]
     view: View,
 }
@@ -99,6 +108,14 @@ impl Word for DropStats {
     fn run(self, session: &mut Session) -> Result<(), Failure> {
         if let Some(core) = self.log {
             return log::show_log(session, core, &self.view);
+        }
+        if self.log_clear {
+            return log::clear(session.client()?);
+        }
+        if self.log_minimal.is_some() || self.log_reason.is_some() {
+            let client = session.client()?;
+            self.log_minimal.map_or(Ok(()), |minimal| log::set_minimal(client, minimal == 1))?;
+            return self.log_reason.map_or(Ok(()), |reason| log::set_reason(client, &reason));
         }
         let op = if self.clear { SandeshOp::RESET } else { SandeshOp::GET };
         let core = self.core.map_or(0, |core| core.saturating_add(1));

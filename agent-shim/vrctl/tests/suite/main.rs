@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by a panic")]
 
 mod changes;
+mod drop_log;
 mod r220;
 mod replay;
 mod rig;

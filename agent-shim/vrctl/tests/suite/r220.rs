@@ -82,10 +82,7 @@ fn routes_labels_networks_and_mirrors() {
     let text = rig.ok("rt --get 1.1.1.3/32 --vrf 5");
     assert!(text.ends_with(&line), "{text}");
     let text = rig.ok("rt --dump 5 --family bridge");
-    assert!(
-        text.contains("2:c2:23:4c:d0:55") && text.ends_with("           38               0\n"),
-        "{text}"
-    );
+    assert!(text.contains("2:c2:23:4c:d0:55") && text.ends_with("           38               0\n"), "{text}");
     rig.ok("rt -d -p 1.1.1.3/32 -v 5");
     rig.ok("rt -d -e 2:c2:23:4c:d0:55 -v 5");
     assert_eq!(refused(&rig, "rt --get 2:c2:23:4c:d0:55 --vrf 5").0, 2);

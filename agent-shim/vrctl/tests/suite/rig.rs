@@ -15,6 +15,7 @@ use sandesh::{Compat, Message, Record, decode};
 use vr_shim::{About, Machine, MachinePort, Recorder, Server};
 use vr_tables::control::{AttachError, Attached, Datapath, Tables, TablesConfig};
 use vr_tables::options::Options;
+use vr_tables::stats::WorkerStats;
 use vr_tables::vif::Vif;
 use vr_types::{FlowIndex, Release, VifId};
 
@@ -69,6 +70,8 @@ fn tell_port(directory: &Path, port: u16) {
 /// A server that runs as long as this lives.
 pub(crate) struct Rig {
     directory: tempfile::TempDir,
+    /// Counters and logs of the workers.
+    pub(crate) drops: Vec<Arc<WorkerStats>>,
     /// Where clients of R2.20 are served.
     port: Option<u16>,
     stop: Arc<AtomicBool>,
@@ -109,15 +112,16 @@ impl Rig {
             options: Options { release, flow_hold_limit: 1000, ..Options::default() },
             ..TablesConfig::default()
         };
+        let mut tables = Tables::new(config).unwrap();
+        let drops = tables.worker_stats().to_vec();
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
         let thread = std::thread::spawn(move || {
-            let mut tables = Tables::new(config).unwrap();
             while !stopped.load(Relaxed) {
                 server.poll(&mut tables, &mut NoPorts, Duration::from_millis(20), None).unwrap();
             }
         });
-        Self { directory, port, stop, thread: Some(thread) }
+        Self { directory, drops, port, stop, thread: Some(thread) }
     }
 
     pub(crate) fn directory(&self) -> &Path {
