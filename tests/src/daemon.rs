@@ -105,6 +105,13 @@ impl Daemon {
         Ok(())
     }
 
+    /// Memory of the process that is in use, in KiB.
+    pub fn resident(&self) -> Result<u64> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
+        Ok(line.trim().trim_end_matches(" kB").parse()?)
+    }
+
     /// Waits until the control socket accepts connections.
     pub fn wait_ready(&mut self, sockets: &Path, patience: Duration) -> Result<()> {
         let deadline = Instant::now() + patience;

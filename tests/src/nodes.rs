@@ -105,6 +105,20 @@ impl Nodes {
         Ok(())
     }
 
+    /// The agent of a node ends, and another one programs the node by a picture, which may number everything in another
+    /// way, with a pause after each part.
+    pub fn restart_agent(&mut self, node: usize, topology: &Arc<Topology>, pause: Duration) -> Result<()> {
+        drop(self.agents.remove(node));
+        let agent = Agent::start_slowly(&self.sockets(node), topology, node, PATIENCE, pause)?;
+        self.agents.insert(node, agent);
+        Ok(())
+    }
+
+    /// The log of a node's daemon.
+    pub fn log(&self, node: usize) -> String {
+        std::fs::read_to_string(self.places[node].log()).unwrap_or_default()
+    }
+
     /// Another namespace, removed with the others.
     pub fn create(&mut self, name: &str) -> Result<Namespace> {
         let namespace = Namespace::create(&format!("{}{name}", self.prefix))?;

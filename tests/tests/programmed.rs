@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use agent_sim::service::{FloatingIp, LinkLocal, Service};
+use agent_sim::service::{FloatingIp, LinkLocal, Service, Target};
 use agent_sim::statistics::{self, PortCounters};
 use agent_sim::topology::{Gateway, Network, Node, Pod, PodId, Reach, Topology, Tunnel};
 use agent_sim::{Agent, program};
@@ -97,7 +97,11 @@ fn topology() -> Topology {
             pod: PodId { node: 1, pod: 1 },
             port_map: None,
         }],
-        link_local: vec![LinkLocal { address: Ipv4Addr::new(169, 254, 169, 254), port: 80, host_port: 8097 }],
+        link_local: vec![LinkLocal {
+            address: Ipv4Addr::new(169, 254, 169, 254),
+            port: 80,
+            target: Target::Host(8097),
+        }],
         inet6: true,
     }
 }

@@ -19,6 +19,8 @@ use crate::topology::{Reach, Topology, Tunnel};
 
 /// How often the flow thread looks whether it shall end.
 const GLANCE: Duration = Duration::from_millis(100);
+/// How many parts a slow agent sends its objects in.
+const PARTS: usize = 4;
 const LARGEST_TRAP: usize = 9216;
 
 /// An agent that has programmed its vrouter and answers it until it is dropped.
@@ -41,6 +43,17 @@ struct Record {
 impl Agent {
     /// Starts as a real agent does and sends all objects of node `own`. The socket of an earlier agent is replaced.
     pub fn start(directory: &Path, topology: &Arc<Topology>, own: usize, patience: Duration) -> Result<Self> {
+        Self::start_slowly(directory, topology, own, patience, Duration::ZERO)
+    }
+
+    /// As [`Agent::start`], with a pause after each part of the objects: a real agent waits for its configuration.
+    pub fn start_slowly(
+        directory: &Path,
+        topology: &Arc<Topology>,
+        own: usize,
+        patience: Duration,
+        pause: Duration,
+    ) -> Result<Self> {
         let pkt0 = directory.join("agent_pkt0");
         match std::fs::remove_file(&pkt0) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
@@ -65,7 +78,12 @@ impl Agent {
         };
         let thread =
             std::thread::Builder::new().name(format!("agent{own}")).spawn(move || answering.run())?;
-        control.apply(&program::node(topology, own, Tunnel::MplsOverUdp, Reach::Bridged))?;
+        let objects = program::node(topology, own, Tunnel::MplsOverUdp, Reach::Bridged);
+        let parts = if pause.is_zero() { 1 } else { PARTS };
+        for part in objects.chunks(objects.len().div_ceil(parts)) {
+            control.apply(part)?;
+            std::thread::sleep(pause);
+        }
         Ok(Self { control, own, picture, stop, record, thread: Some(thread) })
     }
 

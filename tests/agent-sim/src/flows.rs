@@ -8,7 +8,8 @@ use crate::control::{Answer, Control};
 use crate::message::Message;
 use crate::packet::{FiveTuple, Trap};
 use crate::requests::{INET, INET6};
-use crate::rules::{self, Direction};
+use crate::rules::{self, Direction, flag};
+use crate::table::Entry;
 use crate::topology::{Topology, inet6};
 
 const DROP: i16 = 0;
@@ -87,6 +88,21 @@ impl FlowAnswer {
     }
 }
 
+/// Deletes flows, as an agent does with those that have been idle for long; returns how many there were still.
+pub fn delete<'a>(control: &mut Control, entries: impl Iterator<Item = &'a Entry>) -> Result<usize> {
+    let mut deleted = 0;
+    for entry in entries {
+        let key = keyed(&entry.tuple, entry.key_nexthop, 0);
+        let message = key.i32(3, entry.index as i32).i32(6, -1).byte(27, entry.generation).stop();
+        let answer = control.ask(&[message])?.pop().context("no answer")?;
+        if !OUTDATED.contains(&answer.code) {
+            FlowAnswer::read(&answer)?.check("idle")?;
+            deleted += 1;
+        }
+    }
+    Ok(deleted)
+}
+
 impl Control {
     fn one_flow(
         &mut self,
@@ -103,21 +119,37 @@ impl Control {
 }
 
 fn flow_set(allowed: bool, direction: &Direction, index: i32, generation: u8, other: i32) -> Vec<u8> {
-    let (action, reason) = match (allowed, direction.translation) {
+    let (action, reason) = match (allowed, direction.flags & flag::TRANSLATION) {
         (false, _) => (DROP, REASON_POLICY),
         (true, 0) => (FORWARD, 0),
         (true, _) => (NAT, 0),
     };
     let translate = if direction.other_vrf.is_some() { VRF_TRANSLATE } else { 0 };
-    let flags = ACTIVE | REVERSE_VALID | direction.translation | translate;
-    let (tuple, none) = (&direction.tuple, u16::MAX);
+    let flags = ACTIVE | REVERSE_VALID | direction.flags | translate;
+    let none = u16::MAX;
+    keyed(&direction.tuple, direction.key_nexthop, flags)
+        .i32(3, index)
+        .i16(4, action)
+        .i32(6, other)
+        .u16(15, direction.vrf as u16)
+        .u16(16, direction.other_vrf.unwrap_or(0) as u16)
+        .u16(17, none)
+        .u16(18, none)
+        .u32(23, direction.member.map_or(u32::MAX, |member| member as u32))
+        .u32(24, direction.source_nexthop as u32)
+        .u16(26, reason)
+        .byte(27, generation)
+        .u16(35, none)
+        .byte(39, u8::MAX)
+        .stop()
+}
+
+/// A request about the flow with a key; without `ACTIVE` among the flags it deletes.
+fn keyed(tuple: &FiveTuple, key_nexthop: i32, flags: u16) -> Message {
     let (source, destination) = (address(tuple, tuple.source), address(tuple, tuple.destination));
     Message::new("vr_flow_req")
         .i32(1, 0)
-        .i32(3, index)
-        .i16(4, action)
         .i16(5, flags as i16)
-        .i32(6, other)
         .i32(7, if tuple.inet6 { INET6 } else { INET }.into())
         .u64(8, source[0])
         .u64(9, source[1])
@@ -126,18 +158,7 @@ fn flow_set(allowed: bool, direction: &Direction, index: i32, generation: u8, ot
         .u16(12, u16::from_le_bytes(tuple.source_port))
         .u16(13, u16::from_le_bytes(tuple.destination_port))
         .byte(14, tuple.protocol)
-        .u16(15, direction.vrf as u16)
-        .u16(16, direction.other_vrf.unwrap_or(0) as u16)
-        .u16(17, none)
-        .u16(18, none)
-        .u32(23, direction.member.map_or(u32::MAX, |member| member as u32))
-        .u32(24, direction.source_nexthop as u32)
-        .u32(25, direction.key_nexthop as u32)
-        .u16(26, reason)
-        .byte(27, generation)
-        .u16(35, none)
-        .byte(39, u8::MAX)
-        .stop()
+        .u32(25, key_nexthop as u32)
 }
 
 /// An address as the two halves of it lie in memory (control.md 1.3).

@@ -96,6 +96,25 @@ fn remote_route(topology: &Topology, peer: usize, pod: usize, tunnel: Tunnel, re
     }
 }
 
+/// What an agent adds for the host's own traffic (control.md 7.5): the subnet of the underlay, whose neighbours are to be
+/// resolved, and the other nodes, which are.
+pub fn underlay_routes(topology: &Topology, own: usize) -> Vec<Vec<u8>> {
+    let here = &topology.nodes[own];
+    let route =
+        |prefix, length, nexthop| InetRoute { vrf: 0, prefix, length, nexthop, label: None, mac: None };
+    let subnet = Ipv4Addr::from_bits(here.address.to_bits() & !0xff);
+    let mut messages = vec![
+        Nexthop::new(nexthop::RESOLVE, nh::RESOLVE, INET, 0).port(FABRIC_VIF).add(),
+        route(subnet, 24, nexthop::RESOLVE).add_unanswered(),
+    ];
+    for (peer, there) in topology.nodes.iter().enumerate().filter(|(peer, _)| *peer != own) {
+        let id = nexthop::neighbour(peer);
+        messages.push(Nexthop::new(id, nh::ENCAP, INET, 0).port(FABRIC_VIF).encap(there.mac, here.mac).add());
+        messages.push(route(there.address, 32, id).add_unanswered());
+    }
+    messages
+}
+
 fn fabric(topology: &Topology, own: usize) -> Vec<Vec<u8>> {
     let node = &topology.nodes[own];
     let physical = Vif {
@@ -124,7 +143,10 @@ fn fabric(topology: &Topology, own: usize) -> Vec<Vec<u8>> {
         physical.message(vif::PMD).stop(),
         host.message(vif::PMD).ipv4(39, node.address).i32(48, nexthop::HOST_RECEIVE).i32s(49, &[0]).stop(),
         agent.message(vif::SOCKET).stop(),
-        Nexthop::new(nexthop::HOST_RECEIVE, nh::RECEIVE, INET, 0).port(HOST_VIF).add(),
+        Nexthop::new(nexthop::HOST_RECEIVE, nh::RECEIVE, INET, 0)
+            .flags(nh::RELAXED_POLICY)
+            .port(HOST_VIF)
+            .add(),
         Nexthop::new(nexthop::AGENT, nh::ENCAP, INET, 0).port(AGENT_VIF).encap(ROUTER_MAC, ROUTER_MAC).add(),
         InetRoute {
             vrf: 0,

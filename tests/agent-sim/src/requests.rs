@@ -19,6 +19,7 @@ pub(crate) mod nh {
     pub(crate) const RECEIVE: u8 = 1;
     pub(crate) const ENCAP: u8 = 2;
     pub(crate) const TUNNEL: u8 = 3;
+    pub(crate) const RESOLVE: u8 = 4;
     pub(crate) const COMPOSITE: u8 = 6;
     pub(crate) const VRF_TRANSLATE: u8 = 7;
     pub(crate) const L2_RECEIVE: u8 = 8;
@@ -29,6 +30,7 @@ pub(crate) mod nh {
     pub(crate) const MULTICAST: u32 = 0x20;
     pub(crate) const UDP_MPLS: u32 = 0x40;
     pub(crate) const VXLAN: u32 = 0x80;
+    pub(crate) const RELAXED_POLICY: u32 = 0x100;
     pub(crate) const COMPOSITE_ECMP: u32 = 0x400;
     pub(crate) const COMPOSITE_ENCAP: u32 = 0x2000;
 }
@@ -144,17 +146,22 @@ pub(crate) struct InetRoute {
 impl InetRoute {
     /// The route, and the one of the corresponding IPv6 prefix if there is IPv6.
     pub(crate) fn add_both(&self, topology: &Topology) -> impl Iterator<Item = Vec<u8>> {
-        [self.add(), self.request(INET6, &inet6(self.prefix).octets(), 96 + self.length)]
+        [self.add(), self.request(INET6, &inet6(self.prefix).octets(), 96 + self.length, ARP_PROXY)]
             .into_iter()
             .take(if topology.inet6 { 2 } else { 1 })
     }
 
     pub(crate) fn add(&self) -> Vec<u8> {
-        self.request(INET, &self.prefix.octets(), self.length)
+        self.request(INET, &self.prefix.octets(), self.length, ARP_PROXY)
     }
 
-    fn request(&self, family: u8, prefix: &[u8], length: i32) -> Vec<u8> {
-        let flags = ARP_PROXY | if self.label.is_some() { LABEL_VALID } else { 0 };
+    /// The route to somebody who answers ARP requests himself.
+    pub(crate) fn add_unanswered(&self) -> Vec<u8> {
+        self.request(INET, &self.prefix.octets(), self.length, 0)
+    }
+
+    fn request(&self, family: u8, prefix: &[u8], length: i32, flags: i16) -> Vec<u8> {
+        let flags = flags | if self.label.is_some() { LABEL_VALID } else { 0 };
         Message::new("vr_route_req")
             .i32(1, ADD)
             .i32(2, self.vrf)

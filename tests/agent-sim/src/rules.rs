@@ -13,12 +13,13 @@
 //! | of a pod with a floating address to the outside | from the floating address | pod's to floating network's | the node of the pod |
 //! | from the fabric to a floating address | to the pod | floating network's to pod's | the node of the pod |
 //! | of a pod to a link-local address | from the pod's metadata address to the host | pod's to fabric's | this node |
+//! | the same, the service being elsewhere | from the host to the service | pod's to fabric's | this node |
 //! | of the host to a metadata address | from the link-local address to the pod | fabric's to pod's | this node |
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddrV4};
 
 use crate::packet::{FiveTuple, Trap, parse};
-use crate::service::{FloatingIp, LinkLocal, Service, metadata_address};
+use crate::service::{FloatingIp, LinkLocal, Service, Target, metadata_address};
 use crate::topology::{FABRIC_VIF, HOST_VIF, PodId, Topology, Tunnel, nexthop, pod_vif, vrf};
 
 /// Source check off: the discard nexthop accepts every source (forwarding.md 6.6).
@@ -26,12 +27,14 @@ const ANY_SOURCE: i32 = 0;
 const TCP: u8 = 6;
 const UDP: u8 = 17;
 
-/// Bits of `fr_flags` that say what a translation changes.
+/// Bits of `fr_flags`.
 pub(crate) mod flag {
     pub(crate) const SNAT: u16 = 0x2;
     pub(crate) const SPAT: u16 = 0x4;
     pub(crate) const DNAT: u16 = 0x8;
     pub(crate) const DPAT: u16 = 0x10;
+    pub(crate) const TRANSLATION: u16 = SNAT | SPAT | DNAT | DPAT;
+    pub(crate) const LINK_LOCAL: u16 = 0x8000;
 }
 
 /// One direction of a flow as it has to be set.
@@ -43,8 +46,8 @@ pub(crate) struct Direction {
     pub(crate) vrf: i32,
     /// The VRF that packets go to, if it is another one.
     pub(crate) other_vrf: Option<i32>,
-    /// The fields that are translated; bits of [`flag`].
-    pub(crate) translation: u16,
+    /// Bits of [`flag`]: the fields that are translated, and more.
+    pub(crate) flags: u16,
     /// The member of a composite that packets take, if the agent chooses.
     pub(crate) member: Option<usize>,
 }
@@ -107,7 +110,7 @@ impl Rules<'_> {
         if let Some(service) =
             topology.link_local.iter().copied().find(|service| service.address == destination)
         {
-            return self.to_host(service, pod, from);
+            return self.to_link_local(service, pod, from);
         }
         let id = PodId { node: self.own, pod };
         let outside = topology.network_of(self.tuple.destination).is_none();
@@ -213,16 +216,36 @@ impl Rules<'_> {
         self.pair(translated, from, local(floating.pod, vrf(pod.network)), None)
     }
 
-    /// From a pod to its host. A port that the service does not have leads nowhere.
-    fn to_host(&self, service: LinkLocal, pod: usize, from: End) -> Pair {
+    /// From a pod to its host, or with the host's address to somebody else. A port that the service does not have
+    /// leads nowhere.
+    fn to_link_local(&self, service: LinkLocal, pod: usize, from: End) -> Pair {
+        let host = self.topology.nodes[self.own].address;
+        let (source, source_port, target) = match service.target {
+            Target::Host(port) => {
+                (metadata_address(pod), self.tuple.source_port, SocketAddrV4::new(host, port))
+            }
+            Target::Underlay(target) => (host, self.borrowed_port().to_be_bytes(), target),
+        };
         let translated = FiveTuple {
-            source: metadata_address(pod),
-            destination: self.topology.nodes[self.own].address,
-            destination_port: service.host_port.to_be_bytes(),
+            source,
+            source_port,
+            destination: *target.ip(),
+            destination_port: target.port().to_be_bytes(),
             ..self.tuple
         };
-        let allowed = self.tuple.protocol == TCP && self.tuple.destination_port == service.port.to_be_bytes();
-        Pair { allowed, ..self.pair(translated, from, HOST, None) }
+        let allowed = matches!(self.tuple.protocol, TCP | UDP)
+            && self.tuple.destination_port == service.port.to_be_bytes();
+        let mut pair = Pair { allowed, ..self.pair(translated, from, HOST, None) };
+        // What comes back to the host is looked for among flows only at ports that such flows have.
+        if matches!(service.target, Target::Underlay(_)) {
+            pair.reverse.flags |= flag::LINK_LOCAL;
+        }
+        pair
+    }
+
+    /// A port of the host for a flow. A real agent binds a socket to it, so that nobody else gets it.
+    fn borrowed_port(&self) -> u16 {
+        61_000 + (self.tuple.hash() % 4000) as u16
     }
 
     /// From the host to a pod by its metadata address.
@@ -246,7 +269,7 @@ impl Rules<'_> {
             source_nexthop: from.source,
             vrf: from.vrf,
             other_vrf: (to.vrf != from.vrf).then_some(to.vrf),
-            translation: changes(&tuple, becomes),
+            flags: changes(&tuple, becomes),
             member,
         };
         Pair {

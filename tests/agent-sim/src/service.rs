@@ -4,7 +4,7 @@
 //! composite of its pods, and the pods of the client's network to themselves. The address is leaked into the network
 //! of the clients. What the flows look like stands in `rules.rs`.
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddrV4};
 
 use crate::requests::{INET, InetRoute, Nexthop, nh, vrf_add};
 use crate::topology::{PodId, Topology, Tunnel, label, nexthop, pod_vif, vrf};
@@ -37,18 +37,25 @@ pub struct FloatingIp {
     pub port_map: Option<(u16, u16)>,
 }
 
-/// A service of each node's host, which pods reach at a link-local address as they do metadata (forwarding.md 11.8).
-///
-/// The host sees each pod under a metadata address, [`metadata_address`], and reaches the pod there; the pod then sees
-/// the link-local address of the first such service.
+/// A service that pods reach at a link-local address, as they do metadata (forwarding.md 11.8).
 #[derive(Clone, Copy, Debug)]
 pub struct LinkLocal {
     /// The link-local address.
     pub address: Ipv4Addr,
     /// The port that pods connect to.
     pub port: u16,
-    /// The port of the host.
-    pub host_port: u16,
+    /// What serves it.
+    pub target: Target,
+}
+
+/// Where a link-local service really is.
+#[derive(Clone, Copy, Debug)]
+pub enum Target {
+    /// At a port of the host of each pod. The host sees each pod under a metadata address, [`metadata_address`], and
+    /// reaches the pod there; the pod then sees the link-local address of the first service.
+    Host(u16),
+    /// At an address of the underlay, which sees the host, with a port that belongs to the flow.
+    Underlay(SocketAddrV4),
 }
 
 /// The address under which a host knows a pod of its node.

@@ -169,6 +169,14 @@ pub mod nexthop {
     /// Hands packets to the kernel through the gateway port.
     pub const GATEWAY: i32 = 7;
 
+    /// Asks for the neighbours in the underlay.
+    pub const RESOLVE: i32 = 8;
+
+    /// The host of another node, without a tunnel.
+    pub fn neighbour(node: usize) -> i32 {
+        600 + node as i32
+    }
+
     /// A local pod's routed nexthop, which is its flow key too.
     pub fn routed(pod: usize) -> i32 {
         20 + 2 * pod as i32

@@ -1,14 +1,13 @@
 //! Two nodes on one segment: the address of the first one's host is on vhost0, that of the second one's on its device.
 
 use std::fs;
-use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
-use agent_sim::topology::{AGENT_VIF, FABRIC_VIF, Topology};
-use agent_sim::{Agent, Message};
+use agent_sim::topology::{AGENT_VIF, Topology};
+use agent_sim::{Agent, Message, program};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tempfile::TempDir;
@@ -108,29 +107,9 @@ impl Nodes {
         Agent::start(&self.hosts[node].sockets(), &self.topology, node, PATIENCE).unwrap()
     }
 
-    /// What an agent adds for the host's own traffic (control.md 7.5): the subnet of the underlay, whose neighbours
-    /// are to be resolved, and the other node, which is.
+    /// What an agent adds for the host's own traffic.
     pub(crate) fn underlay_routes(&self, agent: &mut Agent) {
-        const RESOLVE: i32 = 900;
-        const NEIGHBOUR: i32 = 901;
-        let [own, other] = [0, 1].map(|node| &self.topology.nodes[node]);
-        let nexthop = |id: i32, kind: u8| {
-            let message = Message::new("vr_nexthop_req").i32(1, 0).byte(2, kind).byte(3, 2).i32(4, id);
-            message.i32s(6, &[FABRIC_VIF]).i32(8, 0x0806).i32(9, 0).u32(16, 1)
-        };
-        let route = |prefix: Ipv4Addr, length: i32, nexthop: i32| {
-            let message =
-                Message::new("vr_route_req").i32(1, 0).i32(2, 0).i32(3, 2).bytes(4, &prefix.octets());
-            message.i32(5, length).i16(7, 0).i32(8, 0).i32(9, nexthop).bytes(12, &[]).stop()
-        };
-        let header = [&other.mac[..], &own.mac, &[0x08, 0x00]].concat();
-        let messages = [
-            nexthop(RESOLVE, 4).stop(),
-            nexthop(NEIGHBOUR, 2).bytes(17, &header).stop(),
-            route(Ipv4Addr::new(172, 30, 0, 0), 24, RESOLVE),
-            route(other.address, 32, NEIGHBOUR),
-        ];
-        agent.control().apply(&messages).unwrap();
+        agent.control().apply(&program::underlay_routes(&self.topology, 0)).unwrap();
     }
 
     /// Takes the agent's interface away, as nobody but an administrator does.

@@ -13,6 +13,7 @@ use vr_tests::nodes::wait_until;
 use vr_tests::ping::{Plan, arriving_ttls, ping};
 use vr_tests::transfer::Transfer;
 
+use crate::counter;
 use crate::outside::{FAR, FLOATING, INNER_PORT, NARROW, NEAR, OUTER, Outside, SERVERS};
 
 const PORT: u16 = 7000;
@@ -30,13 +31,8 @@ fn learnt_mtu(namespace: &Namespace, target: Ipv4Addr) -> Option<u32> {
     words.next()?.parse().ok()
 }
 
-/// Counters of ICMP that came in, by the names of `/proc/net/snmp`.
 fn icmp_counter(namespace: &Namespace, name: &str) -> u64 {
-    let text = namespace.run(|| std::fs::read_to_string("/proc/thread-self/net/snmp")).unwrap().unwrap();
-    let mut lines = text.lines().filter(|line| line.starts_with("Icmp: "));
-    let (names, values) = (lines.next().unwrap(), lines.next().unwrap());
-    let at = names.split(' ').position(|word| word == name).unwrap();
-    values.split(' ').nth(at).unwrap().parse().unwrap()
+    counter(namespace, "snmp", "Icmp", name)
 }
 
 #[test]

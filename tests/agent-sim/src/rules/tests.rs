@@ -77,7 +77,7 @@ fn a_service_elsewhere_is_forwarded_to_its_composite() {
     let pair = rules(&topology, 0, packet).from_pod(0, super::local(PodId { node: 0, pod: 0 }, 1));
     assert!(pair.allowed);
     assert_eq!((pair.forward.tuple, pair.reverse.tuple), (packet, packet.reversed()));
-    assert_eq!((pair.forward.translation, pair.reverse.translation), (0, 0));
+    assert_eq!((pair.forward.flags, pair.reverse.flags), (0, 0));
     assert_eq!((pair.forward.member, pair.forward.other_vrf), (None, None));
     assert_eq!(pair.forward.source_nexthop, nexthop::routed(0));
     assert_eq!(pair.reverse.source_nexthop, nexthop::backends(0));
@@ -94,8 +94,8 @@ fn the_node_of_the_backend_translates() {
         vrf: 2,
     };
     let pair = rules(&topology, 1, packet).from_fabric(from);
-    assert_eq!(pair.forward.translation, flag::DNAT | flag::DPAT);
-    assert_eq!(pair.reverse.translation, flag::SNAT | flag::SPAT);
+    assert_eq!(pair.forward.flags, flag::DNAT | flag::DPAT);
+    assert_eq!(pair.reverse.flags, flag::SNAT | flag::SPAT);
     assert_eq!(pair.reverse.tuple, tuple([10, 1, 0, 12], 5353, Ipv4Addr::new(10, 0, 0, 11), 40_000));
     assert_eq!((pair.forward.vrf, pair.forward.other_vrf), (3, Some(2)));
     assert_eq!((pair.reverse.vrf, pair.reverse.other_vrf), (2, Some(3)));
@@ -110,7 +110,7 @@ fn a_backend_of_the_same_node_is_chosen_and_translated_to_at_once() {
         let pair = rules(&topology, 0, packet).from_pod(0, super::local(PodId { node: 0, pod: 0 }, 1));
         let member = pair.forward.member.unwrap();
         chosen[member] += 1;
-        assert_eq!(pair.forward.translation != 0, member == 1);
+        assert_eq!(pair.forward.flags != 0, member == 1);
     }
     assert!(chosen.iter().all(|count| *count > 16), "{chosen:?}");
 }
@@ -128,9 +128,9 @@ fn a_floating_address_is_the_source_outside_only() {
     let topology = topology(&[]);
     let from = super::local(PodId { node: 0, pod: 0 }, 1);
     let out = rules(&topology, 0, tuple([10, 0, 0, 11], 40_000, OUTSIDE, 80)).from_pod(0, from);
-    assert_eq!((out.forward.translation, out.reverse.translation), (flag::SNAT, flag::DNAT));
+    assert_eq!((out.forward.flags, out.reverse.flags), (flag::SNAT, flag::DNAT));
     assert_eq!(out.reverse.tuple.destination, Ipv4Addr::new(10, 1, 0, 99));
     assert_eq!((out.forward.vrf, out.forward.other_vrf), (1, Some(2)));
     let inside = tuple([10, 0, 0, 11], 40_000, Ipv4Addr::new(10, 0, 0, 12), 80);
-    assert_eq!(rules(&topology, 0, inside).from_pod(0, from).forward.translation, 0);
+    assert_eq!(rules(&topology, 0, inside).from_pod(0, from).forward.flags, 0);
 }
