@@ -12,3 +12,4 @@ mod capture;
 mod decoded;
 mod hostile;
 mod pair;
+mod restart;
