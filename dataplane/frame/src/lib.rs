@@ -18,7 +18,7 @@ pub use arena::{Arena, ArenaError, BufferClass};
 pub use batch::{Batch, move_behind};
 pub use frame::{Frame, leaked_frames};
 pub use offload::{GsoKind, Offload};
-pub use pool::{FramePool, PoolSet, PoolSizes};
+pub use pool::{FramePool, PoolSet, PoolSizes, WayHome};
 
 /// The most packets that one pass of the pipeline takes.
 pub const BATCH: usize = 64;

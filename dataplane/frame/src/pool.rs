@@ -34,6 +34,49 @@ struct Shared {
     returns: Vec<Returns>,
 }
 
+impl Shared {
+    /// Puts a buffer on its way to the worker that owns it.
+    #[cold]
+    fn send_home(&self, class: BufferClass, index: u32, per_worker: u32) {
+        let home = &self.returns[(index / per_worker) as usize];
+        let queue = match class {
+            BufferClass::Packet => &home.packets,
+            BufferClass::Super => &home.supers,
+        };
+        // The queue holds as many as its home owns, so it cannot be full.
+        let sent = queue.push(index);
+        debug_assert!(sent.is_ok(), "a buffer was freed twice");
+    }
+
+    /// Class and number of a frame's buffer, and how many of the class each worker owns; the frame is gone then. None
+    /// of another arena.
+    #[inline]
+    fn take_apart(&self, frame: Frame) -> Option<(BufferClass, u32, u32)> {
+        let index = self.arena.index_of(&frame)?;
+        let class = frame.class();
+        std::mem::forget(frame);
+        let per_worker = match class {
+            BufferClass::Packet => self.sizes.packets,
+            BufferClass::Super => self.sizes.supers,
+        };
+        Some((class, index, per_worker))
+    }
+}
+
+/// Gives frames back from a thread that has no pool.
+pub struct WayHome {
+    shared: Arc<Shared>,
+}
+
+impl WayHome {
+    /// As [`FramePool::free`]; the frame is free for its owner when that collects.
+    pub fn free(&self, frame: Frame) {
+        if let Some((class, index, per_worker)) = self.shared.take_apart(frame) {
+            self.shared.send_home(class, index, per_worker);
+        }
+    }
+}
+
 /// Makes the pools of all workers over one arena.
 pub struct PoolSet {
     shared: Arc<Shared>,
@@ -155,31 +198,23 @@ impl FramePool {
     /// ([`leaked_frames`](crate::leaked_frames)).
     #[inline]
     pub fn free(&mut self, frame: Frame) {
-        let Some(index) = self.shared.arena.index_of(&frame) else { return };
-        let class = frame.class();
-        std::mem::forget(frame);
-        let (per_worker, list) = match class {
-            BufferClass::Packet => (self.shared.sizes.packets, &mut self.packets),
-            BufferClass::Super => (self.shared.sizes.supers, &mut self.supers),
+        let Some((class, index, per_worker)) = self.shared.take_apart(frame) else { return };
+        let list = match class {
+            BufferClass::Packet => &mut self.packets,
+            BufferClass::Super => &mut self.supers,
         };
         let own = index.wrapping_sub(self.worker * per_worker) < per_worker;
         if own {
             list.push(index);
         } else {
-            self.send_home(class, index, per_worker);
+            self.shared.send_home(class, index, per_worker);
         }
     }
 
-    #[cold]
-    fn send_home(&self, class: BufferClass, index: u32, per_worker: u32) {
-        let home = &self.shared.returns[(index / per_worker) as usize];
-        let queue = match class {
-            BufferClass::Packet => &home.packets,
-            BufferClass::Super => &home.supers,
-        };
-        // The queue holds as many as its home owns, so it cannot be full.
-        let sent = queue.push(index);
-        debug_assert!(sent.is_ok(), "a buffer was freed twice");
+    /// A way for frames that another thread has when this one no longer has them.
+    #[must_use]
+    pub fn way_home(&self) -> WayHome {
+        WayHome { shared: Arc::clone(&self.shared) }
     }
 
     /// Takes in what other workers freed.

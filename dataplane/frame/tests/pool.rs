@@ -38,6 +38,19 @@ fn a_frame_freed_by_another_worker_goes_home() {
 }
 
 #[test]
+fn a_thread_without_a_pool_gives_frames_back() {
+    let mut pools = pools(2);
+    let way_home = pools[1].way_home();
+    let frames: Vec<Frame> = [0, 1].map(|pool| pools[pool].packet().unwrap()).into();
+    assert_eq!([0, 1].map(|pool| pools[pool].available()), [7, 7]);
+    std::thread::spawn(move || frames.into_iter().for_each(|frame| way_home.free(frame))).join().unwrap();
+    assert_eq!([0, 1].map(|pool| pools[pool].available()), [8, 8]);
+    let again: Vec<Frame> = std::iter::from_fn(|| pools[1].packet()).collect();
+    assert_eq!(again.len(), 8);
+    again.into_iter().for_each(|frame| pools[1].free(frame));
+}
+
+#[test]
 fn a_frame_of_another_arena_is_lost_and_never_handed_out() {
     let (mut mine, mut others) = (pools(1).remove(0), pools(1).remove(0));
     let large = mine.super_frame().unwrap();

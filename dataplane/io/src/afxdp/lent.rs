@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use vr_frame::{Arena, Frame, FramePool};
+use vr_frame::{Arena, Frame};
 
 /// The buffers of an arena that one socket has lent to the kernel. Only these can come back, and each once,
 /// whatever the kernel's descriptors say.
@@ -46,10 +46,10 @@ impl Lent {
     }
 
     /// Takes back everything. The kernel must not use the socket's memory any more.
-    pub(super) fn reclaim(&mut self, pool: &mut FramePool) {
+    pub(super) fn reclaim(&mut self, mut free: impl FnMut(Frame)) {
         for index in 0..u64::from(self.arena.packets()) {
             if let Some(frame) = self.claim(index * Arena::PACKET_SIZE as u64, 0) {
-                pool.free(frame);
+                free(frame);
             }
         }
     }
@@ -103,7 +103,7 @@ mod tests {
         while let Some(frame) = pool.packet() {
             lent.lend(frame).unwrap();
         }
-        lent.reclaim(&mut pool);
+        lent.reclaim(|frame| pool.free(frame));
         assert_eq!(pool.available(), 70);
     }
 }

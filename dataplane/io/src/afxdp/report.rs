@@ -1,8 +1,13 @@
 use std::fmt;
 use std::io;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use super::{AfXdpConfig, XdpHook, XskBackend};
 use crate::PortError;
+
+/// How long a queue may stay taken that nobody has any more.
+const LETTING_GO: Duration = Duration::from_millis(200);
 
 /// How frames get between the device and the socket, best first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -90,7 +95,7 @@ pub(super) fn climb<S>(
     };
     if copy == Rung::NativeCopy {
         if config.zero_copy {
-            match attempt(true) {
+            match patiently(|| attempt(true)) {
                 Ok(socket) => return Ok((socket, Rung::ZeroCopy, refused)),
                 Err(Refusal::Final(error)) => return Err(error),
                 Err(Refusal::Bind(error)) => {
@@ -102,10 +107,25 @@ pub(super) fn climb<S>(
             refused.push(RefusedRung { rung: Rung::ZeroCopy, reason });
         }
     }
-    match attempt(false) {
+    match patiently(|| attempt(false)) {
         Ok(socket) => Ok((socket, copy, refused)),
         Err(Refusal::Final(error)) => Err(error),
         Err(Refusal::Bind(error)) => Err(no_rung(config, &error, &refused)),
+    }
+}
+
+/// A queue whose socket was just closed stays taken until the kernel has done with that, in a work item.
+fn patiently<S>(mut attempt: impl FnMut() -> Result<S, Refusal>) -> Result<S, Refusal> {
+    let end = Instant::now() + LETTING_GO;
+    loop {
+        match attempt() {
+            Err(Refusal::Bind(error))
+                if error.raw_os_error() == Some(libc::EBUSY) && Instant::now() < end =>
+            {
+                thread::sleep(LETTING_GO / 20);
+            }
+            done => return done,
+        }
     }
 }
 

@@ -162,7 +162,7 @@ impl KernelStatistics for XdpSocket {
 }
 
 /// Frames that the kernel had for a socket and no room to put.
-pub(super) fn kernel_drops(fd: BorrowedFd<'_>) -> io::Result<u64> {
+fn kernel_drops(fd: BorrowedFd<'_>) -> io::Result<u64> {
     // SAFETY: numbers only.
     let none: libc::xdp_statistics = unsafe { mem::zeroed() };
     let statistics = sys::get_option(fd, libc::SOL_XDP, libc::XDP_STATISTICS, none)?;

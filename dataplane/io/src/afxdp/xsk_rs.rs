@@ -14,10 +14,11 @@ use xsk_rs::config::{BindFlags, FrameSize, Interface, LibxdpFlags, QueueSize, So
 use xsk_rs::umem::frame::FrameDesc;
 use xsk_rs::{CompQueue, FillQueue, RxQueue, Socket, TxQueue, Umem};
 
+use super::port::is_busy;
 use super::report::{AfXdpReport, Refusal, climb};
-use super::socket::{KICK, kernel_drops, no_socket};
+use super::socket::{KICK, XdpSocket, no_socket};
 use super::{AfXdpConfig, LONGEST_XDP_FRAME, XdpPort, XskBackend};
-use crate::{Capabilities, ETHERNET_HEADER, KernelStatistics, Port, PortCounters, PortError, PortKind, sys};
+use crate::{Capabilities, ETHERNET_HEADER, Port, PortCounters, PortError, PortKind, sys};
 
 /// An `AF_XDP` socket of the library.
 pub(super) struct XskRsPort {
@@ -28,7 +29,8 @@ pub(super) struct XskRsPort {
     /// Descriptors on their way in or out of a queue.
     burst: Vec<FrameDesc>,
     ring: u32,
-    statistics: Arc<Statistics>,
+    /// A descriptor of our own for the library's socket.
+    socket: Arc<XdpSocket>,
     report: AfXdpReport,
     counters: Arc<PortCounters>,
 }
@@ -40,22 +42,13 @@ struct Queues {
     completion: CompQueue,
 }
 
-/// A descriptor of our own for the library's socket.
-struct Statistics(OwnedFd);
-
-impl KernelStatistics for Statistics {
-    fn drops(&self) -> io::Result<u64> {
-        kernel_drops(self.0.as_fd())
-    }
-}
-
 impl XskRsPort {
     pub(super) fn open(config: &AfXdpConfig) -> Result<Self, PortError> {
         // The library does not say which call was refused, so the likely refusals are tried before.
         sys::socket(libc::AF_XDP, libc::SOCK_RAW, 0).map_err(no_socket)?;
         let ((umem, mut free, queues), rung, refused) = climb(config, |zero_copy| bind(config, zero_copy))?;
-        let statistics = duplicate(&queues.transmit).map_err(|source| system(config, source))?;
-        let statistics = Arc::new(Statistics(statistics));
+        let socket = duplicate(&queues.transmit).map_err(|source| system(config, source))?;
+        let socket = Arc::new(XdpSocket::new(socket));
         let report = AfXdpReport {
             interface: config.interface.clone(),
             queue: config.queue,
@@ -66,13 +59,13 @@ impl XskRsPort {
         };
         let to_fill = free.split_off(config.ring as usize);
         let mut port = Self {
-            counters: Arc::new(PortCounters::with_kernel(&statistics)),
+            counters: Arc::new(PortCounters::with_kernel(&socket)),
             queues,
             umem,
             free,
             burst: vec![FrameDesc::default(); BATCH],
             ring: config.ring,
-            statistics,
+            socket,
             report,
         };
         // SAFETY: the descriptors are of this memory, and nobody else has them.
@@ -118,7 +111,10 @@ impl XskRsPort {
         let mut waiting = self.waiting();
         while waiting > 0 && self.queues.transmit.needs_wakeup() {
             self.counters.cells().tx_syscalls.add(1);
-            if self.queues.transmit.wakeup().is_err() {
+            // The library does not tell a device that is down from one that is busy.
+            if let Err(error) = self.socket.kick_transmit()
+                && !is_busy(&error)
+            {
                 self.counters.cells().tx_failed_calls.add(1);
                 return false;
             }
@@ -276,7 +272,7 @@ impl Port for XskRsPort {
     }
 
     fn wait_fd(&self) -> Option<BorrowedFd<'_>> {
-        Some(self.statistics.0.as_fd())
+        Some(self.socket.as_fd())
     }
 
     fn capabilities(&self) -> Capabilities {
@@ -295,7 +291,7 @@ impl Port for XskRsPort {
 
 impl XdpPort for XskRsPort {
     fn socket(&self) -> BorrowedFd<'_> {
-        self.statistics.0.as_fd()
+        self.socket.as_fd()
     }
 
     fn report(&self) -> &AfXdpReport {
