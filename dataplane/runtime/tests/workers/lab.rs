@@ -120,6 +120,14 @@ impl Lab {
             ..VifSpec::new(vif, VifKind::Virtual, &format!("guest{number}"))
         };
         self.add(&spec, queues);
+        self.lead(number, vif);
+        self.tables.bridge_add(&bridge(mac(number), bridged)).unwrap();
+        self.tables.publish();
+    }
+
+    /// Lets the nexthops of a guest lead to this interface, without publishing that.
+    pub(crate) fn lead(&mut self, number: u8, vif: VifId) {
+        let [routed, bridged] = [20, 21].map(|first| first + 2 * u32::from(number));
         for (id, family) in [(routed, NexthopFamily::Inet), (bridged, NexthopFamily::Bridge)] {
             let to_guest =
                 NexthopSpec::new(NexthopId(id), NexthopKind::Encap, family, NexthopFlags::VALID, VRF);
@@ -128,8 +136,6 @@ impl Lab {
             let spec = NexthopSpec { interfaces: vec![vif], rewrite, ..to_guest };
             self.tables.nexthop_add(&spec).unwrap();
         }
-        self.tables.bridge_add(&bridge(mac(number), bridged)).unwrap();
-        self.tables.publish();
     }
 
     /// Adds a guest over so many memory ports, whose other ends these are.

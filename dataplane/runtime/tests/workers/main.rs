@@ -13,3 +13,4 @@ mod holding;
 mod idle;
 mod lab;
 mod overload;
+mod renumbering;

@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed};
 use std::time::{Duration, Instant};
 
 use hashbrown::HashMap;
-use vr_types::{FlowIndex, MirrorId, NexthopId, VrfId};
+use vr_types::{FlowIndex, MirrorId, NexthopId, VifId, VrfId};
 
 use super::same_meaning::SameMeaning;
 use super::{CommandError, Datapath, FlowReply, FlowSpec, Tables};
@@ -73,7 +73,13 @@ impl Tables {
     }
 
     /// After the switch: entries that stay are new to the agent.
-    pub(super) fn keep_flows(&mut self, kept: Vec<(FlowIndex, u8)>, now: Instant) {
+    pub(super) fn keep_flows(&mut self, kept: Vec<(FlowIndex, u8)>, moves: &[(VifId, VifId)], now: Instant) {
+        if let Some(quotas) = self.flows.quotas().filter(|_| !moves.is_empty()) {
+            let moves: HashMap<VifId, VifId> = moves.iter().copied().collect();
+            for (index, _) in &kept {
+                quotas.renumber(*index, &moves);
+            }
+        }
         self.kept_flows = KeptFlows { flows: HashMap::new(), unmarked: kept, since: Some(now) };
         self.mark_kept_flows();
     }

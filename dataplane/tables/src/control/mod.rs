@@ -200,7 +200,10 @@ impl Tables {
     }
 
     fn publish_snapshot(&mut self) {
-        if self.dirty && self.held.is_none() {
+        if let Some(held) = &mut self.held {
+            return held.publish(&mut self.publisher);
+        }
+        if self.dirty {
             self.publisher.publish(self.work.clone());
             self.dirty = false;
             self.nexthops_dirty = false;

@@ -9,11 +9,13 @@ use vr_types::VifId;
 
 use super::nexthop_store::NexthopStore;
 use super::restart_plan::Plan;
+use super::vif_role::set_owned;
 use super::{AttachError, Attached, Datapath, Tables};
 use crate::bridge::BridgeWriter;
+use crate::publish::Publisher;
 use crate::snapshot::Snapshot;
 use crate::stats::Cores;
-use crate::vif::Vif;
+use crate::vif::{Vif, VifFlags};
 
 /// How a restarted agent takes over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,6 +48,8 @@ pub struct RestartReport {
 /// What workers go on with.
 pub(super) struct Held {
     pub(super) snapshot: Snapshot,
+    /// Whether it differs from what was published last.
+    dirty: bool,
     /// How many commands there had been when the working copy became empty.
     empty_at: u64,
     /// How many there had been when somebody looked last, and since when that is so.
@@ -57,7 +61,19 @@ pub(super) struct Held {
 
 impl Held {
     const fn new(snapshot: Snapshot) -> Self {
-        Self { snapshot, empty_at: 0, seen: 0, quiet_since: None, since: None }
+        Self { snapshot, dirty: false, empty_at: 0, seen: 0, quiet_since: None, since: None }
+    }
+
+    /// The snapshot, to be changed and published.
+    pub(super) const fn change(&mut self) -> &mut Snapshot {
+        self.dirty = true;
+        &mut self.snapshot
+    }
+
+    pub(super) fn publish(&mut self, publisher: &mut Publisher<Snapshot>) {
+        if std::mem::take(&mut self.dirty) {
+            publisher.publish(self.snapshot.clone());
+        }
     }
 
     /// The working copy is empty.
@@ -143,6 +159,10 @@ impl Tables {
             datapath.detach(*vif);
         }
         let moves = plan.moves();
+        for (old, new) in &plan.kept {
+            let flags = held.snapshot.vif(*old).map_or(VifFlags::empty(), |vif| vif.flags);
+            set_owned(&mut self.work, *new, flags);
+        }
         self.changed();
         datapath.renumber(&moves, &mut || self.publish());
         datapath.settle();
@@ -160,7 +180,7 @@ impl Tables {
             flows_kept: flows.kept.len(),
             flows_removed: flows.removed,
         };
-        self.keep_flows(flows.kept, now);
+        self.keep_flows(flows.kept, &moves, now);
         Some(report)
     }
 

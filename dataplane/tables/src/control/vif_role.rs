@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use vr_types::{Mac, VifId};
 
+use super::restart::Held;
 use super::{CommandError, Tables, VifSpec};
 use crate::snapshot::Snapshot;
 use crate::vif::{Vif, VifFlags, VifKind};
@@ -125,8 +126,7 @@ impl Tables {
             self.update_cross_connect();
             self.changed();
             if let Some(held) = &mut self.held {
-                connect_host(&mut held.snapshot, !lost);
-                self.publisher.publish(held.snapshot.clone());
+                connect_host(held.change(), !lost);
             }
         }
         news
@@ -141,10 +141,13 @@ impl Tables {
     /// be published then.
     pub fn set_owned_flags(&mut self, id: VifId, flags: VifFlags) -> bool {
         let flags = flags & VifFlags::OWNED;
-        let news = self.work.vif(id).is_some_and(|vif| vif.flags & VifFlags::OWNED != flags);
-        if let Some(vif) = self.work.vifs.get_mut(id.index()).filter(|_| news) {
-            vif.flags = vif.flags.difference(VifFlags::OWNED) | flags;
+        // Ports have the numbers that are in force.
+        let in_force = self.held.as_ref().map_or(&self.work, |held| &held.snapshot);
+        let news = in_force.vif(id).is_some_and(|vif| vif.flags & VifFlags::OWNED != flags);
+        if news {
             self.changed();
+            let in_force = self.held.as_mut().map_or(&mut self.work, Held::change);
+            set_owned(in_force, id, flags);
         }
         news
     }
@@ -183,6 +186,13 @@ impl Tables {
             Arc::make_mut(&mut parent.details).sub_interfaces.retain(|(.., id)| *id != sub.id);
         }
         self.renew_vif(sub.parent);
+    }
+}
+
+/// Sets what the device or the guest of an interface can do.
+pub(super) fn set_owned(snapshot: &mut Snapshot, id: VifId, flags: VifFlags) {
+    if let Some(vif) = snapshot.vifs.get_mut(id.index()) {
+        vif.flags = vif.flags.difference(VifFlags::OWNED) | flags & VifFlags::OWNED;
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 
+use hashbrown::HashMap;
 use vr_types::{FlowIndex, VifId, VrfId};
 
 use crate::mapped::{MapError, Mapped};
@@ -142,6 +143,19 @@ impl Quotas {
         }
     }
 
+    /// The interface that was charged for an entry may have another number; for the control thread.
+    pub(crate) fn renumber(&self, index: FlowIndex, moves: &HashMap<VifId, VifId>) {
+        let charged = self.charges.get(index.index()).map_or(0, |cell| cell.load(Relaxed));
+        let charge = Charge { vrf: VrfId((!charged >> 16) as u16), vif: VifId(!charged as u16) };
+        if charged != 0
+            && let Some(vif) = moves.get(&charge.vif)
+        {
+            self.vifs.give_back(charge.vif.index());
+            self.vifs.add(vif.index());
+            self.remember(index, Charge { vif: *vif, ..charge });
+        }
+    }
+
     /// The entry is gone, and no worker uses it any more.
     pub(super) fn forget(&self, index: FlowIndex) {
         let Some(cell) = self.charges.get(index.index()) else { return };
@@ -191,6 +205,21 @@ mod tests {
         let vrf = QuotaUse { number: 1, used: 4, refused: 1 };
         let vifs = [(3, 3, 1), (4, 1, 0)].map(|(number, used, refused)| QuotaUse { number, used, refused });
         assert_eq!((quotas.vrfs(), quotas.vifs()), (vec![vrf], vifs.to_vec()));
+    }
+
+    #[test]
+    fn a_charge_follows_its_interface() {
+        let quotas = Quotas::new(QuotaLimits { per_vrf: 0, per_vif: 1 }, 16, 4, 8).unwrap();
+        for (entry, vif) in [(3, 3), (4, 4), (5, 5)] {
+            assert!(quotas.admit(charge(1, vif)));
+            quotas.remember(FlowIndex(entry), charge(1, vif));
+        }
+        let moves = [(3, 4), (4, 6)].map(|(old, new)| (VifId(old), VifId(new))).into_iter().collect();
+        (0..16).for_each(|entry| quotas.renumber(FlowIndex(entry), &moves));
+        let used: Vec<(u16, u32)> = quotas.vifs().iter().map(|one| (one.number, one.used)).collect();
+        assert_eq!(used, [(4, 1), (5, 1), (6, 1)]);
+        quotas.forget(FlowIndex(3));
+        assert!(quotas.admit(charge(1, 4)) && !quotas.admit(charge(1, 6)));
     }
 
     #[test]

@@ -153,6 +153,31 @@ fn ports_are_handed_over_closed_and_opened() {
     assert_eq!(report, counts);
 }
 
+/// What a guest has negotiated belongs to its port.
+#[test]
+fn flags_of_devices_go_with_their_ports() {
+    let mut tables = empty_with(Some(POLICY));
+    for (id, name) in [(3, "a"), (4, "b")] {
+        tables.vif_add(&guest(id, name), &mut NoPorts).unwrap();
+    }
+    assert!(tables.set_owned_flags(VifId(3), VifFlags::MRG_RXBUF));
+    tables.publish();
+    tables.reset(&mut NoPorts);
+    for (id, name) in [(4, "a"), (3, "b"), (5, "c")] {
+        tables.vif_add(&guest(id, name), &mut NoPorts).unwrap();
+    }
+    assert!(tables.set_owned_flags(VifId(4), VifFlags::GRO_NEEDED));
+    tables.publish();
+    let mut reader = tables.reader();
+    let seen = |id: u16, reader: &mut vr_tables::publish::Reader<vr_tables::Snapshot>| {
+        reader.latest().vif(VifId(id)).unwrap().flags & VifFlags::OWNED
+    };
+    assert_eq!([3, 4].map(|id| seen(id, &mut reader)), [VifFlags::MRG_RXBUF, VifFlags::GRO_NEEDED]);
+    tables.finish_restart(Instant::now(), &mut NoPorts).unwrap();
+    let expected = [VifFlags::GRO_NEEDED, VifFlags::MRG_RXBUF, VifFlags::empty()];
+    assert_eq!([3, 4, 5].map(|id| seen(id, &mut reader)), expected);
+}
+
 #[test]
 fn an_interface_of_another_transport_is_another_one() {
     let mut tables = empty_with(Some(POLICY));
@@ -232,15 +257,20 @@ fn an_agent_that_is_gone_again_is_waited_for_and_the_host_connected() {
     node(&mut tables);
     assert!(connected(true), "the interface of the agent is there, and the agent is not");
     assert!(!tables.set_agent_lost(true) && tables.set_agent_lost(false));
+    tables.publish();
     assert!(!connected(true));
     let start = Instant::now();
     let switches = |tables: &mut Tables, seconds| {
         tables.advance_restart(start + Duration::from_secs(seconds), &mut NoPorts).is_some()
     };
     assert!(!switches(&mut tables, 0));
-    assert!(tables.set_agent_lost(true) && connected(true));
+    assert!(tables.set_agent_lost(true));
+    tables.publish();
+    assert!(connected(true));
     assert!(!switches(&mut tables, 100));
-    assert!(tables.set_agent_lost(false) && !connected(true));
+    assert!(tables.set_agent_lost(false));
+    tables.publish();
+    assert!(!connected(true));
     assert!(switches(&mut tables, 101));
     assert!(!connected(false));
 }

@@ -155,6 +155,7 @@ impl PortFactory for Factory {
         self.kernel_macs.iter_mut().for_each(|(vif, ..)| *vif = of(*vif));
         self.fabrics.renumber(of);
         self.pods.renumber(of);
+        self.machines.renumber(of);
         if let Some(agent) = &mut self.agent {
             agent.renumber(of);
         }

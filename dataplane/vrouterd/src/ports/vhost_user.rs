@@ -82,6 +82,11 @@ impl Machines {
         })
     }
 
+    /// Interfaces have other numbers.
+    pub(super) fn renumber(&mut self, of: impl Fn(VifId) -> VifId) {
+        self.guests.iter_mut().for_each(|guest| guest.vif = of(guest.vif));
+    }
+
     /// The interface is removed.
     pub(super) fn closed(&mut self, vif: VifId) {
         self.guests.retain(|guest| guest.vif != vif);
