@@ -13,10 +13,12 @@ pub mod handlers;
 mod listener;
 mod machine;
 mod recorder;
+mod refusals;
 mod responder;
 mod server;
 
 pub use about::About;
+pub use listener::SOCKET;
 pub use machine::{Machine, MachinePort, MachineSource};
 pub use recorder::Recorder;
 pub use responder::Responder;

@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 
 use crate::ServerError;
 
-/// Name of the socket in its directory.
-const SOCKET: &str = "dpdk_netlink";
+/// Name of the control socket in its directory.
+pub const SOCKET: &str = "dpdk_netlink";
 
 /// A listening socket.
 pub(crate) enum Listener {

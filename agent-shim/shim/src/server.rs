@@ -11,6 +11,7 @@ use vr_tables::control::{Datapath, Tables};
 
 use crate::client::Client;
 use crate::listener::Listener;
+use crate::refusals::Refusals;
 use crate::{About, MachineSource, Recorder, Responder};
 
 /// Clients at a time; further ones are accepted and closed.
@@ -73,6 +74,7 @@ pub struct Server {
     patience: Duration,
     /// No client is accepted before.
     paused_until: Option<Instant>,
+    refusals: Refusals,
     recorder: Option<Recorder>,
     /// How many clients there were.
     connections: u64,
@@ -103,6 +105,7 @@ impl Server {
             compat: Compat::Current,
             patience: PATIENCE,
             paused_until: None,
+            refusals: Refusals::default(),
             recorder: None,
             connections: 0,
         }
@@ -211,7 +214,11 @@ impl Server {
                     self.connections += 1;
                     self.clients.push(Client::new(stream, self.connections, self.compat));
                 }
-                Ok(_) => tracing::warn!("a control connection is refused: there are {MAX_CLIENTS}"),
+                Ok(_) => {
+                    if let Some(refused) = self.refusals.note(Instant::now()) {
+                        tracing::warn!(refused, "control connections are refused: there are {MAX_CLIENTS}");
+                    }
+                }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
                 Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
                 Err(error) => {

@@ -1,7 +1,7 @@
 //! The wiring, and the control loop.
 
 use std::net::Ipv4Addr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
@@ -14,6 +14,7 @@ use vr_tables::control::{Tables, TablesConfig};
 use vr_tables::options::Options;
 
 use crate::about::about;
+use crate::access;
 use crate::config::{Compat, Config};
 use crate::exit::Failure;
 use crate::housekeeping::Housekeeping;
@@ -77,6 +78,13 @@ pub(crate) fn run(config: &Config, record: Option<&Path>) -> Result<(), Failure>
         recorder.with_context(|| format!("cannot record to `{}`; name another file", path.display()))
     });
     let server = listen(config, &directory)?;
+    let sockets = match config.compat {
+        Compat::Current => vec![vr_shim::SOCKET, vr_observe::SOCKET],
+        Compat::R220 => vec![vr_observe::SOCKET],
+    };
+    let sockets: Vec<PathBuf> = sockets.into_iter().map(|name| directory.join(name)).collect();
+    let shared: Vec<PathBuf> = [tables.flow_file(), tables.bridge_file()].into_iter().flatten().collect();
+    access::grant(&config.control, &sockets, &shared)?;
     let server = server.with_recorder(recorder.transpose()?);
     let mut server = server.with_machine(status::machine(workers.monitor()));
     tracing::info!(directory = %directory.display(), "serving");

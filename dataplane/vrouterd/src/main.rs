@@ -5,6 +5,7 @@
 //! the command line of the original forwarder, for when the program has its name.
 
 mod about;
+mod access;
 mod compat;
 mod config;
 mod daemon;

@@ -141,3 +141,37 @@ fn answer(node: &mut Node, message: &dyn Record) -> (Vec<i32>, Vec<Message>) {
     let codes = node.probe(&payload);
     (codes, std::mem::take(&mut node.objects))
 }
+
+/// The log of drops has two workers here, and settings of two kinds.
+#[test]
+fn the_log_of_drops() {
+    let log = |op, core, config, kind| {
+        PktDropLogReq {
+            h_op: op,
+            vdl_core: core,
+            vdl_pkt_droplog_config: config,
+            vdl_pkt_droplog_type: kind,
+            ..PktDropLogReq::default()
+        }
+        .into()
+    };
+    refused([
+        (log(GET, 3, 0, 0), EINVAL),
+        (log(GET, -1, 0, 0), EINVAL),
+        (PktDropLogReq { h_op: GET, vdl_log_idx: -1, ..PktDropLogReq::default() }.into(), EINVAL),
+        (log(SandeshOp::RESET, 3, 0, 0), EINVAL),
+        (log(ADD, 0, 2, 0), EINVAL),
+        (log(ADD, 0, 1, 56), EINVAL),
+        (log(DEL, 0, 0, 0), EOPNOTSUPP),
+    ]);
+    let mut node = Node::new();
+    for (op, core, config, kind) in [(GET, 0, 0, 0), (GET, 2, 0, 0), (ADD, 0, 1, 55), (ADD, 0, 1, 39)] {
+        let message: Message = log(op, core, config, kind);
+        let (codes, objects) = answer(&mut node, message.as_record());
+        let Some(Message::PktDropLogReq(object)) = objects.first() else { panic!("no object") };
+        assert_eq!((codes, object.h_op), (vec![0], op));
+        let facts = (object.vdl_max_num_cores, object.vdl_pkt_droplog_max_bufsz);
+        assert_eq!((facts, object.vdl_pkt_droplog_sysctl_en), ((2, 200), 1));
+        assert_eq!(object.vdl_pkt_droplog_type, if kind == 39 { 39 } else { 55 });
+    }
+}

@@ -88,6 +88,7 @@ fn translate(options: Options, usable: &[usize], mounts: &str) -> Result<Start, 
         flow_overflow: bounded("--vr_oflow_entries", options.flow_overflow)?,
         bridge: bounded("--vr_bridge_entries", options.bridge_entries)?.unwrap_or_default(),
         bridge_overflow: bounded("--vr_bridge_oentries", options.bridge_overflow)?,
+        drop_log: bounded("--vr_dropstats_bufsz", options.dropstats_size)?.unwrap_or_default(),
         hugetlbfs,
     };
     let refused = |error: vr_tables::control::LimitError| OptionError {
@@ -273,12 +274,14 @@ mod tests {
     #[test]
     fn sizes_are_checked() {
         let sizes = "--vr_flow_entries 4096 --vr_oflow_entries 1024 --vr_bridge_entries 8192 --vr_bridge_oentries 512 \
-                     --vr_mpls_labels 6000 --vr_nexthops 70 --vr_vrfs 80 --vr_mempool_sz 2048 --vr_flow_hold_limit 9";
+                     --vr_mpls_labels 6000 --vr_nexthops 70 --vr_vrfs 80 --vr_mempool_sz 2048 --vr_flow_hold_limit 9 \
+                     --vr_dropstats_bufsz 10";
         let config = start(&sizes.split_whitespace().collect::<Vec<_>>()).unwrap().config;
         let limits = config.limits();
         assert_eq!((limits.flows.entries, limits.flows.overflow), (4096, 1024));
         assert_eq!((limits.bridge.entries, limits.bridge.overflow), (8192, 512));
         assert_eq!((limits.labels, limits.nexthops, limits.vrfs), (6000, 70, 80));
+        assert_eq!(limits.drop_log, 10);
         assert_eq!((config.buffers.sizes().packets, config.flows.hold_limit.get()), (2048, 9));
         let refused = start(&["--vr_vrfs", "70000"]).unwrap_err();
         assert!(refused.starts_with("--vr_vrfs: 70000 is not a number from "), "{refused}");

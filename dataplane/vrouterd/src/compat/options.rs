@@ -83,9 +83,9 @@ pub(super) struct Options {
     /// As `--dpdk_txd_sz`.
     #[arg(long = "vr_dpdk_tx_ring_sz", value_name = "N")]
     pub(super) tx_ring_size: Option<u32>,
-    /// Entries of the drop log; there is none.
+    /// Dropped packets that each worker logs.
     #[arg(long = "vr_dropstats_bufsz", value_name = "N")]
-    pub(super) dropstats_size: Option<u32>,
+    pub(super) dropstats_size: Option<i64>,
     /// 0: workers never sleep; otherwise they sleep when there is nothing to do.
     #[arg(long = "yield_option", value_name = "N")]
     pub(super) yield_option: Option<u8>,
@@ -121,7 +121,6 @@ impl Options {
         [
             (self.offloads, "--offloads: what the device offers is used anyway"),
             (self.ddp, "--ddp: there are no such profiles here"),
-            (self.dropstats_size.is_some(), "--vr_dropstats_bufsz: there is no drop log yet"),
         ]
         .into_iter()
         .filter_map(|(given, warning)| given.then_some(warning))

@@ -1,6 +1,7 @@
 //! The configuration file (docs/configuration.md).
 
 mod agent;
+mod control;
 mod error;
 mod limits;
 mod release;
@@ -13,6 +14,7 @@ use serde::Deserialize;
 use vr_tables::control::Limits;
 
 pub(crate) use agent::Agent;
+pub(crate) use control::Control;
 pub(crate) use error::ConfigError;
 pub(crate) use limits::{AbsolutePath, Bounded, DeviceName, FeaturesDir, InstanceName, RingSize, SocketDir};
 pub(crate) use release::Compat;
@@ -29,6 +31,8 @@ pub(crate) struct Config {
     pub(crate) instance: InstanceName,
     /// The agent.
     pub(crate) agent: Agent,
+    /// Who may use the control socket.
+    pub(crate) control: Control,
     /// The underlay.
     pub(crate) fabric: Fabric,
     /// The threads that forward.
@@ -291,13 +295,15 @@ mod tests {
              [workers]\ncount = 2\ncpus = [1, 0]\npolling = \"power\"\n\
              [tables]\ninterfaces = 300\nnexthops = 5000\nlabels = 6000\nvrfs = 70\nflows = 4096\n\
              flow_overflow = 1024\nbridge = 8192\nbridge_overflow = 2048\n\
-             hugetlbfs = \"/dev/hugepages\"\n\
+             hugetlbfs = \"/dev/hugepages\"\ndrop_log = 7\n[control]\nmode = \"0660\"\ngroup = \"1\"\n\
              [buffers]\npackets = 4096\nsuper_frames = 64\n[log]\nlevel = \"debug\"\nfile = \"/l\"\n\
              [vhost_user]\nrole = \"server\"\nfeatures = \"/f\"\n[flows]\nhold_limit = 0\nclose_on_reset = true\n",
         )
         .unwrap();
         assert_eq!(config.fabric.device.as_ref().map(super::DeviceName::as_str), Some("eth1"));
         assert_eq!(config.workers.cpus, [1, 0]);
+        assert!(config.control.mode.is_some() && config.control.group.is_some());
+        assert_eq!(config.limits().drop_log, 7);
         let limits = config.limits();
         assert_eq!((limits.interfaces, limits.nexthops, limits.labels, limits.vrfs), (300, 5000, 6000, 70));
         assert_eq!((limits.flows.entries, limits.flows.overflow), (4096, 1024));
@@ -325,6 +331,7 @@ mod tests {
         let device = refusal("[fabric]\n\ndevice = \"much-too-long-name\"\n");
         assert!(device.contains("line 3") && device.contains("15"), "{device}");
         assert!(refusal("socket_dir = \"relative\"").contains("line 1"));
+        assert!(refusal("[control]\nmode = \"a\"").contains("line 2"));
         assert!(refusal("[tables]\nhugetlbfs = \"\"").contains("line 2"));
         assert!(refusal("instance = \"a/b\"").contains("line 1"));
         assert!(refusal("[tables]\nflows = 3\n").contains("line 2"));

@@ -28,6 +28,8 @@ pub(crate) struct TableSizes {
     pub(crate) bridge: Bounded<{ Limits::BRIDGE.0 }, { Limits::BRIDGE.1 }, { Geometry::BRIDGE.entries }>,
     /// Bridge entries besides; without it a fifth of `bridge`, rounded up to 1,024.
     pub(crate) bridge_overflow: Option<Bounded<0, { Limits::BRIDGE.1 }, 0>>,
+    /// Dropped packets that each worker logs; 0 for none.
+    pub(crate) drop_log: Bounded<{ Limits::DROP_LOG.0 }, { Limits::DROP_LOG.1 }, 200>,
     /// Directory of a hugetlbfs for the shared files; ordinary memory in the socket directory without it.
     pub(crate) hugetlbfs: Option<AbsolutePath>,
 }
@@ -43,6 +45,7 @@ impl TableSizes {
             vrfs: self.vrfs.get(),
             flows: geometry(self.flows.get(), self.flow_overflow.map(Bounded::get)),
             bridge: geometry(self.bridge.get(), self.bridge_overflow.map(Bounded::get)),
+            drop_log: self.drop_log.get(),
             ..Limits::default()
         }
     }

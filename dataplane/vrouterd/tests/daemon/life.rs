@@ -1,6 +1,7 @@
 //! Start, end, and what stays.
 
-use std::os::unix::fs::MetadataExt;
+use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::time::Duration;
 
 use agent_sim::statistics;
@@ -106,4 +107,18 @@ fn help_tells_the_exit_statuses() {
     assert!(output.status.success() && text.contains("Exit status: 0 ended as asked"), "{text}");
     let wrong = node.run(&["--no-such-option"]);
     assert_eq!(wrong.status.code(), Some(2));
+}
+
+#[test]
+fn sockets_and_tables_have_the_configured_group_and_permissions() {
+    let node = Node::new("group");
+    node.configure("[fabric]\ndevice = \"eth0\"\n[control]\nmode = \"0664\"\ngroup = \"1234\"\n");
+    let mut daemon = node.start();
+    for (name, mode) in
+        [("dpdk_netlink", 0o664), ("vrouterd_status", 0o664), ("flow.shmem", 0o644), ("bridge.shmem", 0o644)]
+    {
+        let metadata = fs::metadata(node.sockets().join(name)).unwrap();
+        assert_eq!((metadata.gid(), metadata.permissions().mode() & 0o777), (1234, mode), "{name}");
+    }
+    assert!(daemon.is_alive());
 }
