@@ -4,13 +4,18 @@ use std::path::PathBuf;
 
 use clap::Parser;
 use vr_benches::alloc::Counting;
-use vr_benches::core::{Bench, Line, Row, print_heading, write_json};
+use vr_benches::core::{
+    Bench, Line, Row, available, member, print_heading, print_memory, print_ratio, print_scaling, write_json,
+};
 use vr_benches::tsc;
 
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
-/// TSC cycles and nanoseconds per packet, one worker, 64-byte inner frames, established flows with policy.
+/// TSC cycles and nanoseconds per packet, 64-byte inner frames, established flows with policy.
+///
+/// Rows with one worker; pairs of rows with and without address translation, measured in turns; memory of the flow
+/// table; two workers on one table.
 #[derive(Parser)]
 struct Arguments {
     /// Writes the rows as JSON to this file.
@@ -28,22 +33,84 @@ struct Arguments {
     /// Rounds of 4,096 packets in each run.
     #[arg(long, default_value_t = 60)]
     rounds: usize,
+    /// For the process itself: flows and processor of a part of the last measurement.
+    #[arg(long, hide = true, value_delimiter = ',')]
+    member: Option<Vec<u32>>,
+}
+
+impl Arguments {
+    fn wants(&self, name: &str) -> bool {
+        name.contains(self.only.as_deref().unwrap_or_default())
+    }
+
+    /// Whether a row is wanted and fits the machine; says so if not.
+    fn takes(&self, row: &Row) -> anyhow::Result<bool> {
+        if !self.wants(&row.to_string()) {
+            return Ok(false);
+        }
+        let (needed, free) = (row.memory(), available()?);
+        if needed > free {
+            println!("{row}: skipped, needs some {} MiB and there are {} MiB", needed >> 20, free >> 20);
+        }
+        Ok(needed <= free)
+    }
+
+    fn row(&self, row: &Row, rate: f64) -> anyhow::Result<Line> {
+        let mut bench = Bench::new(row)?;
+        let runs = (0..self.runs).map(|_| bench.run(self.rounds)).collect::<anyhow::Result<Vec<_>>>()?;
+        let line = Line::new(row, &runs, rate);
+        line.print();
+        Ok(line)
+    }
+
+    /// Two rows in turns.
+    fn pair(&self, rows: &[Row; 2], rate: f64) -> anyhow::Result<[Line; 2]> {
+        let [mut first, mut second] = [Bench::new(&rows[0])?, Bench::new(&rows[1])?];
+        let mut runs = [Vec::new(), Vec::new()];
+        for _ in 0..self.runs {
+            runs[0].push(first.run(self.rounds)?);
+            runs[1].push(second.run(self.rounds)?);
+        }
+        let lines = [0, 1].map(|n| Line::new(&rows[n], &runs[n], rate));
+        lines.iter().for_each(Line::print);
+        print_ratio(&lines[0], &lines[1]);
+        Ok(lines)
+    }
 }
 
 fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
     let rate = tsc::per_nanosecond();
-    println!("Port to port on memory ports, one worker, 64-byte inner frames, policy on; TSC {rate:.3} GHz");
+    if let Some([flows, cpu]) = arguments.member.as_deref() {
+        return member(*flows, *cpu as usize, rate);
+    }
+    println!("Port to port on memory ports, 64-byte inner frames, policy on; TSC {rate:.3} GHz");
     print_heading();
     let mut lines = Vec::new();
-    let only = arguments.only.unwrap_or_default();
-    for row in Row::all(arguments.quick).into_iter().filter(|row| row.to_string().contains(&only)) {
-        let mut bench = Bench::new(&row)?;
-        let runs =
-            (0..arguments.runs).map(|_| bench.run(arguments.rounds)).collect::<anyhow::Result<Vec<_>>>()?;
-        let line = Line::new(&row, &runs, rate);
-        line.print();
-        lines.push(line);
+    for row in Row::all(arguments.quick).into_iter().chain(Row::others(arguments.quick)) {
+        if arguments.takes(&row)? {
+            lines.push(arguments.row(&row, rate)?);
+        }
+    }
+    for pair in Row::pairs(arguments.quick) {
+        if arguments.wants(&pair[0].to_string()) && arguments.takes(&pair[0])? {
+            lines.extend(arguments.pair(&pair, rate)?);
+        }
+    }
+    if !arguments.quick && arguments.wants("memory") {
+        for flows in [1_000_000, 10_000_000] {
+            let row = Row::scaling(flows);
+            if row.memory() <= available()? {
+                print_memory(&row)?;
+            } else {
+                println!("{flows} flows: skipped for lack of memory");
+            }
+        }
+    }
+    if !arguments.quick && arguments.wants("scaling") {
+        for flows in [10_000, 1_000_000] {
+            print_scaling(flows, rate)?;
+        }
     }
     if let Some(path) = arguments.json {
         write_json(&path, &lines)?;

@@ -2,7 +2,7 @@
 
 use vr_types::TunnelKind;
 
-use super::{Direction, Row};
+use super::{Direction, Row, Traffic};
 
 pub(super) const NODE_MAC: [u8; 6] = [0x52, 0x54, 0, 0, 0, 1];
 pub(super) const PEER_MAC: [u8; 6] = [0x52, 0x54, 0, 0, 0, 2];
@@ -11,6 +11,10 @@ pub(super) const ROUTER_MAC: [u8; 6] = [0, 0, 0x5e, 0, 1, 0];
 pub(super) const NODE: [u8; 4] = [172, 16, 0, 1];
 pub(super) const PEER: [u8; 4] = [172, 16, 0, 2];
 pub(super) const GUEST: [u8; 4] = [10, 0, 0, 4];
+pub(super) const GUEST_PORT: u16 = 5000;
+/// What others see of the guest where flows translate.
+pub(super) const OUTSIDE: [u8; 4] = [100, 64, 0, 4];
+pub(super) const OUTSIDE_PORT: u16 = 6000;
 /// Label or VNI of packets to the peer, and of packets from it.
 pub(super) const LABEL_OUT: u32 = 27;
 pub(super) const LABEL_IN: u32 = 42;
@@ -83,20 +87,58 @@ fn inet(protocol: u8, id: u16, ttl: u8, source: [u8; 4], destination: [u8; 4], p
     header
 }
 
-/// Ethernet, IPv4, UDP and a payload of the flow's number.
-fn inner(macs: ([u8; 6], [u8; 6]), ttl: u8, from: ([u8; 4], u16), to: ([u8; 4], u16), flow: u32) -> Vec<u8> {
-    let payload = INNER - 14 - 28;
+/// One end of a conversation.
+pub(super) type End = ([u8; 4], u16);
+
+/// Layer 4 of a packet of a flow.
+struct Segment {
+    flow: u32,
+    /// Acknowledgement number of TCP.
+    turn: u32,
+    traffic: Traffic,
+    /// The checksum is that of the pseudo header only.
+    partial: bool,
+}
+
+impl Segment {
+    fn bytes(&self, from: End, to: End) -> Vec<u8> {
+        let length = INNER - 14 - 20;
+        let ports = [from.1.to_be_bytes(), to.1.to_be_bytes()].concat();
+        let (protocol, at) = if self.traffic.is_tcp() { (6, 16) } else { (17, 6) };
+        let mut bytes = if self.traffic.is_tcp() {
+            let numbers = [self.flow.to_be_bytes(), self.turn.to_be_bytes()].concat();
+            [&ports[..], &numbers, &[0x50, 0x10, 0x20, 0, 0, 0, 0, 0]].concat()
+        } else {
+            [&ports[..], &(length as u16).to_be_bytes(), &[0, 0]].concat()
+        };
+        bytes.extend(self.flow.to_be_bytes());
+        bytes.resize(length, 0);
+        if self.traffic != Traffic::Udp {
+            let pseudo = [&from.0[..], &to.0, &[0, protocol, 0, length as u8]].concat();
+            let check = match (self.partial, self.traffic) {
+                (true, _) => !sum(&pseudo),
+                // Whoever completes a checksum makes no zero of it.
+                (false, Traffic::TcpPartial) => {
+                    Some(sum(&[pseudo, bytes.clone()].concat())).filter(|check| *check != 0).unwrap_or(0xffff)
+                }
+                (false, _) => sum(&[pseudo, bytes.clone()].concat()),
+            };
+            bytes[at..at + 2].copy_from_slice(&check.to_be_bytes());
+        }
+        bytes
+    }
+}
+
+/// Ethernet, IPv4, and layer 4.
+fn inner(macs: ([u8; 6], [u8; 6]), ttl: u8, from: End, to: End, segment: &Segment) -> Vec<u8> {
+    let payload = segment.bytes(from, to);
+    let protocol = if segment.traffic.is_tcp() { 6 } else { 17 };
     let mut frame = Vec::with_capacity(INNER);
     frame.extend(macs.0);
     frame.extend(macs.1);
     frame.extend([0x08, 0x00]);
-    frame.extend(inet(17, flow as u16, ttl, from.0, to.0, payload + 8));
-    frame.extend(from.1.to_be_bytes());
-    frame.extend(to.1.to_be_bytes());
-    frame.extend(((payload + 8) as u16).to_be_bytes());
-    frame.extend([0, 0]);
-    frame.extend(flow.to_be_bytes());
-    frame.resize(INNER, 0);
+    frame.extend(inet(protocol, segment.flow as u16, ttl, from.0, to.0, payload.len()));
+    frame.extend(payload);
     frame
 }
 
@@ -137,39 +179,53 @@ impl Row {
         (if labelled { INNER - 14 } else { INNER }) as u64
     }
 
-    /// The frame of a flow as it is received.
-    pub(super) fn input(&self, flow: u32) -> Vec<u8> {
+    /// The guest as the packets of the tunnel know it.
+    pub(super) const fn outside(&self) -> End {
+        match self.traffic {
+            Traffic::Nat => (OUTSIDE, OUTSIDE_PORT),
+            _ => (GUEST, GUEST_PORT),
+        }
+    }
+
+    fn segment(&self, flow: u32, turn: u32, partial: bool) -> Segment {
+        Segment { flow, turn, traffic: self.traffic, partial }
+    }
+
+    /// The frame of a flow as it is received. `turn` is its acknowledgement number.
+    pub(super) fn input(&self, flow: u32, turn: u32) -> Vec<u8> {
         let far = self.far(flow);
-        let (here, there) = ((GUEST, 5000), (far.address, far.port));
+        let (here, outside, there) = ((GUEST, GUEST_PORT), self.outside(), (far.address, far.port));
+        let segment = self.segment(flow, turn, self.traffic == Traffic::TcpPartial);
         match (self.direction, self.bridged()) {
-            (Direction::Encap, false) => inner((ROUTER_MAC, GUEST_MAC), 64, here, there, flow),
-            (Direction::Encap, true) => inner((far.mac, GUEST_MAC), 64, here, there, flow),
+            (Direction::Encap, false) => inner((ROUTER_MAC, GUEST_MAC), 64, here, there, &segment),
+            (Direction::Encap, true) => inner((far.mac, GUEST_MAC), 64, here, there, &segment),
             (Direction::Decap, false) => {
-                let packet = inner((ROUTER_MAC, GUEST_MAC), 63, there, here, flow);
+                let packet = inner((ROUTER_MAC, GUEST_MAC), 63, there, outside, &segment);
                 tunnelled(self.tunnel, false, flow as u16, 63, 50_000, &packet[14..])
             }
             (Direction::Decap, true) => {
-                let frame = inner((far.mac, GUEST_MAC), 64, there, here, flow);
+                let frame = inner((far.mac, GUEST_MAC), 64, there, outside, &segment);
                 tunnelled(self.tunnel, false, flow as u16, 64, 50_000, &frame)
             }
         }
     }
 
     /// The frame of a flow as it has to be sent, with this source port where the tunnel has one.
-    pub(super) fn output(&self, flow: u32, port: u16) -> Vec<u8> {
+    pub(super) fn output(&self, flow: u32, turn: u32, port: u16) -> Vec<u8> {
         let far = self.far(flow);
-        let (here, there) = ((GUEST, 5000), (far.address, far.port));
+        let (here, outside, there) = ((GUEST, GUEST_PORT), self.outside(), (far.address, far.port));
+        let segment = self.segment(flow, turn, false);
         match (self.direction, self.bridged()) {
             (Direction::Encap, false) => {
-                let packet = inner((ROUTER_MAC, GUEST_MAC), 63, here, there, flow);
+                let packet = inner((ROUTER_MAC, GUEST_MAC), 63, outside, there, &segment);
                 tunnelled(self.tunnel, true, flow as u16, 63, port, &packet[14..])
             }
             (Direction::Encap, true) => {
-                let frame = inner((far.mac, GUEST_MAC), 64, here, there, flow);
+                let frame = inner((far.mac, GUEST_MAC), 64, outside, there, &segment);
                 tunnelled(self.tunnel, true, flow as u16, 64, port, &frame)
             }
-            (Direction::Decap, false) => inner((GUEST_MAC, ROUTER_MAC), 63, there, here, flow),
-            (Direction::Decap, true) => inner((far.mac, GUEST_MAC), 64, there, here, flow),
+            (Direction::Decap, false) => inner((GUEST_MAC, ROUTER_MAC), 63, there, here, &segment),
+            (Direction::Decap, true) => inner((far.mac, GUEST_MAC), 64, there, here, &segment),
         }
     }
 }

@@ -37,6 +37,7 @@ pub struct Line {
     tunnel: String,
     flows: u32,
     routes: u32,
+    traffic: &'static str,
     policy: bool,
     cycles_per_packet: Spread,
     ns_per_packet: Spread,
@@ -64,6 +65,7 @@ impl Line {
             tunnel: row.tunnel.to_string(),
             flows: row.flows,
             routes: row.routes,
+            traffic: row.traffic.name(),
             policy: true,
             cycles_per_packet: cycles,
             ns_per_packet: cycles.per(rate),
@@ -75,9 +77,10 @@ impl Line {
     pub fn print(&self) {
         let Spread { min, median, max } = self.cycles_per_packet;
         println!(
-            "{:<6} {:<9} {:>9} {:>8} {median:>8.1} {min:>8.1} {max:>8.1} {:>8.1} {:>7}",
+            "{:<6} {:<9} {:<11} {:>9} {:>8} {median:>8.1} {min:>8.1} {max:>8.1} {:>8.1} {:>7}",
             self.direction,
             self.tunnel,
+            self.traffic,
             self.flows,
             self.routes,
             self.ns_per_packet.median,
@@ -88,8 +91,22 @@ impl Line {
 
 /// Writes the heading of the table to standard output.
 pub fn print_heading() {
-    println!("                                      cycles per packet            ns per  allocs.");
-    println!("       tunnel        flows   routes   median      min      max   packet  per p.");
+    println!(
+        "                                                  cycles per packet            ns per  allocs."
+    );
+    println!("       tunnel    packets         flows   routes   median      min      max   packet  per p.");
+}
+
+/// Writes how much more a row takes than another one that was measured in turns with it.
+pub fn print_ratio(row: &Line, other: &Line) {
+    let (a, b) = (row.cycles_per_packet, other.cycles_per_packet);
+    println!(
+        "       {} against {}: {:.2} by the medians, {:.2} by the least",
+        row.traffic,
+        other.traffic,
+        a.median / b.median,
+        a.min / b.min
+    );
 }
 
 /// Writes an array of lines to a file.
@@ -108,12 +125,12 @@ mod tests {
     use serde_json::Value;
     use vr_types::TunnelKind;
 
-    use super::super::{Bench, Direction, Row, Run};
+    use super::super::{Bench, Direction, Row, Run, Traffic};
     use super::{Line, write_json};
 
     #[test]
     fn the_file_has_the_fields_that_others_read() {
-        let row = Row { direction: Direction::Decap, tunnel: TunnelKind::Vxlan, flows: 100, routes: 10 };
+        let row = Row::new(Direction::Decap, TunnelKind::Vxlan, 100, 10, Traffic::Udp);
         let mut bench = Bench::new(&row).unwrap();
         let runs = [bench.run(1).unwrap(), bench.run(3).unwrap()];
         let file = tempfile::NamedTempFile::new().unwrap();
@@ -131,6 +148,7 @@ mod tests {
             "ns_per_packet",
             "policy",
             "routes",
+            "traffic",
             "tunnel",
         ];
         assert_eq!(names, expected);
@@ -147,12 +165,12 @@ mod tests {
 
     #[test]
     fn runs_are_summed_up() {
-        let row = Row { direction: Direction::Encap, tunnel: TunnelKind::MplsOverUdp, flows: 1, routes: 1 };
+        let row = Row::new(Direction::Encap, TunnelKind::MplsOverUdp, 1, 1, Traffic::Udp);
         let run = |cycles| Run { cycles, allocations: 0.0 };
         let line = serde_json::to_string(&Line::new(&row, &[run(30.0), run(10.0), run(20.0)], 10.0)).unwrap();
         assert_eq!(
             line,
-            r#"{"direction":"encap","tunnel":"mplsoudp","flows":1,"routes":1,"policy":true,"cycles_per_packet":{"min":10.0,"median":20.0,"max":30.0},"ns_per_packet":{"min":1.0,"median":2.0,"max":3.0},"allocations_per_packet":0}"#
+            r#"{"direction":"encap","tunnel":"mplsoudp","flows":1,"routes":1,"traffic":"udp","policy":true,"cycles_per_packet":{"min":10.0,"median":20.0,"max":30.0},"ns_per_packet":{"min":1.0,"median":2.0,"max":3.0},"allocations_per_packet":0}"#
         );
     }
 }

@@ -3,14 +3,14 @@
 use std::sync::Arc;
 
 use anyhow::{Context, ensure};
-use vr_forward::{Now, Output};
-use vr_frame::{BATCH, Batch, FramePool, Packet, PoolSet, PoolSizes};
+use vr_forward::{Forwarder, Now, Output};
+use vr_frame::{BATCH, Batch, FramePool, Offload, Packet, PoolSet, PoolSizes};
 use vr_io::{MemoryPort, Port};
-use vr_tables::stats::{Cores, Stats};
-use vr_types::VifId;
+use vr_tables::stats::{Cores, Stats, WorkerStats};
+use vr_types::{VifId, WorkerId};
 
-use super::node::{FABRIC, GUEST_VIF, Node};
-use super::{Direction, Row};
+use super::tables::{FABRIC, GUEST_VIF, Tables};
+use super::{Direction, Row, Traffic};
 use crate::{alloc, tsc};
 
 /// Packets of a round.
@@ -28,7 +28,13 @@ pub struct Run {
 /// A row ready to be measured.
 pub struct Bench {
     row: Row,
-    node: Node,
+    tables: Arc<Tables>,
+    forwarder: Forwarder,
+    stats: Arc<WorkerStats>,
+    /// Which of the flows are used: the first one, and how far it is from one to the next.
+    share: (u32, u32),
+    /// Acknowledgement number of the frames on the wire.
+    turn: u32,
     pool: FramePool,
     /// Ports of the worker: the one that it receives from and the one that it has to send by.
     ingress: (VifId, Box<dyn Port>),
@@ -58,18 +64,34 @@ impl Bench {
     /// # Errors
     /// When memory is not to be had, or a frame came out wrong.
     pub fn new(row: &Row) -> anyhow::Result<Self> {
+        Self::of_worker(row, &Arc::new(Tables::new(row, 1)?), (WorkerId(0), 1))
+    }
+
+    /// A worker of so many on these tables; each uses its part of the flows.
+    pub(super) fn of_worker(
+        row: &Row,
+        tables: &Arc<Tables>,
+        (worker, workers): (WorkerId, u32),
+    ) -> anyhow::Result<Self> {
         let sizes = PoolSizes { packets: ROUND as u32 + 64, supers: 1 };
         let (_, mut pools) = PoolSet::new(1, sizes)?;
-        let inputs: Vec<u8> = (0..row.flows).flat_map(|flow| row.input(flow)).collect();
+        let share = (worker.index() as u32, workers);
+        let used = (row.flows - share.0).div_ceil(workers);
+        let inputs: Vec<u8> = (0..used).flat_map(|n| row.input(share.0 + n * workers, 0)).collect();
         let (ingress, source) = MemoryPort::pair(ROUND);
         let (egress, sink) = MemoryPort::pair(ROUND);
         let (from, to) = match row.direction {
             Direction::Encap => (GUEST_VIF, FABRIC),
             Direction::Decap => (FABRIC, GUEST_VIF),
         };
+        let (forwarder, stats) = tables.forwarder(worker)?;
         let mut bench = Self {
             row: *row,
-            node: Node::new(row)?,
+            tables: Arc::clone(tables),
+            forwarder,
+            stats,
+            share,
+            turn: 0,
             pool: pools.remove(0),
             ingress: (from, Box::new(ingress)),
             egress: (to, Box::new(egress)),
@@ -78,12 +100,12 @@ impl Bench {
             batch: Batch::new(),
             out: Output::new(),
             moving: Vec::with_capacity(BATCH),
-            random: 0,
-            input_len: inputs.len() / row.flows as usize,
+            random: tsc::now() | 1,
+            input_len: inputs.len() / used as usize,
             inputs,
             flows: Vec::with_capacity(ROUND),
             arrived: Vec::with_capacity(ROUND),
-            sent: vec![0; row.flows as usize],
+            sent: vec![0; used as usize],
         };
         // The first packet of a flow passes the full path, the second one the fast lane.
         for _ in 0..2 {
@@ -95,9 +117,9 @@ impl Bench {
     /// One packet of every flow, and as many more as fill the last round. Every frame that comes out is checked.
     fn send_all_flows(&mut self) -> anyhow::Result<()> {
         let mut next = 0;
-        for _ in 0..(self.row.flows as usize).div_ceil(ROUND) {
+        for _ in 0..self.sent.len().div_ceil(ROUND) {
             self.refill(|bench| {
-                next = (next + 1) % bench.row.flows;
+                next = (next + 1) % bench.sent.len() as u32;
                 next
             })?;
             self.round();
@@ -118,13 +140,9 @@ impl Bench {
         let mut cycles = Vec::with_capacity(rounds);
         let mut allocations = 0;
         for _ in 0..rounds {
-            self.refill(Self::next_flow)?;
-            let before = alloc::count();
-            let start = tsc::now();
-            self.round();
-            cycles.push((tsc::now() - start) as f64 / ROUND as f64);
-            allocations += alloc::count() - before;
-            self.collect()?;
+            let (time, allocated) = self.timed_round()?;
+            cycles.push(time);
+            allocations += allocated;
         }
         self.random = seed;
         for _ in 0..rounds {
@@ -141,27 +159,46 @@ impl Bench {
         })
     }
 
+    /// One round of packets of random flows; its cycles per packet and allocations.
+    pub(super) fn timed_round(&mut self) -> anyhow::Result<(f64, u64)> {
+        self.refill(Self::next_flow)?;
+        let before = alloc::count();
+        let start = tsc::now();
+        self.round();
+        let cycles = (tsc::now() - start) as f64 / ROUND as f64;
+        let allocated = alloc::count() - before;
+        self.collect()?;
+        Ok((cycles, allocated))
+    }
+
     fn next_flow(&mut self) -> u32 {
         self.random ^= self.random << 13;
         self.random ^= self.random >> 7;
         self.random ^= self.random << 17;
-        (((self.random >> 32) * u64::from(self.row.flows)) >> 32) as u32
+        (((self.random >> 32) * self.sent.len() as u64) >> 32) as u32
     }
 
-    /// Puts the frames of a round on the wire.
-    fn refill(&mut self, mut flow: impl FnMut(&mut Self) -> u32) -> anyhow::Result<()> {
+    /// Puts the frames of a round on the wire. `next` gives the position of a flow among those that are used.
+    fn refill(&mut self, mut next: impl FnMut(&mut Self) -> u32) -> anyhow::Result<()> {
         for packet in self.arrived.drain(..) {
             self.pool.free(packet.frame);
         }
         self.flows.clear();
+        self.turn = self.turn.wrapping_add(1);
         for _ in 0..ROUND {
-            let flow = flow(self);
-            let from = flow as usize * self.input_len;
-            let bytes = &self.inputs[from..from + self.input_len];
-            let frame = self.pool.copy_of(bytes).context("no frame is free")?;
+            let position = next(self) as usize;
+            let flow = self.share.0 + position as u32 * self.share.1;
+            let frame = if self.row.traffic.is_tcp() {
+                self.pool.copy_of(&self.row.input(flow, self.turn))
+            } else {
+                self.pool.copy_of(&self.inputs[position * self.input_len..][..self.input_len])
+            };
             self.flows.push(flow);
-            self.sent[flow as usize] += 1;
-            if let Err(packet) = self.source.send(Packet::plain(frame)) {
+            self.sent[position] += 1;
+            let offload = self.row.offload();
+            if let Err(packet) =
+                self.source.send(Packet { frame: frame.context("no frame is free")?, offload })
+            {
                 self.pool.free(packet.frame);
             }
         }
@@ -178,7 +215,7 @@ impl Bench {
             if self.batch.is_empty() {
                 break;
             }
-            self.node.forwarder.process(*from, &mut self.batch, Now(0), &mut self.pool, &mut self.out);
+            self.forwarder.process(*from, &mut self.batch, Now(0), &mut self.pool, &mut self.out);
             let all_to = self.out.single_target();
             self.out.append_to(&mut self.moving);
             let taken = self
@@ -206,7 +243,7 @@ impl Bench {
     fn check(&self) -> anyhow::Result<()> {
         for (packet, flow) in self.arrived.iter().zip(&self.flows) {
             let (sent, expected) =
-                (packet.frame.bytes(), self.row.output(*flow, self.node.entropy_port(*flow)));
+                (packet.frame.bytes(), self.row.output(*flow, self.turn, self.tables.entropy_port(*flow)));
             ensure!(
                 sent == expected && packet.offload.is_plain(),
                 "flow {flow}: sent {sent:02x?}\nexpected {expected:02x?}"
@@ -215,11 +252,11 @@ impl Bench {
         Ok(())
     }
 
-    fn check_counters(&self) -> anyhow::Result<()> {
-        let stats = Stats::new(vec![Arc::clone(&self.node.stats)]);
+    pub(super) fn check_counters(&self) -> anyhow::Result<()> {
+        let stats = Stats::new(vec![Arc::clone(&self.stats)]);
         let (received, sent) = (stats.vif(self.ingress.0, Cores::All), stats.vif(self.egress.0, Cores::All));
         let packets: u64 = self.sent.iter().sum();
-        let output_len = self.row.output(0, 0).len() as u64;
+        let output_len = self.row.output(0, 0, 0).len() as u64;
         ensure!(
             (received.in_packets, received.in_bytes) == (packets, packets * self.input_len as u64),
             "{packets} packets were sent, and the interface counted {received:?}"
@@ -228,12 +265,25 @@ impl Bench {
             (sent.out_packets, sent.out_bytes) == (packets, packets * output_len),
             "{packets} packets came out, and the interface counted {sent:?}"
         );
-        for (flow, packets) in self.sent.iter().enumerate() {
-            let counted = self.node.flow_counters(flow as u32);
+        for (position, packets) in self.sent.iter().enumerate() {
+            let flow = self.share.0 + position as u32 * self.share.1;
+            let counted = self.tables.flow_counters(flow);
             let expected = (*packets, packets * self.row.flow_bytes());
             ensure!(counted == expected, "flow {flow}: counted {counted:?}, expected {expected:?}");
         }
         Ok(())
+    }
+}
+
+impl Row {
+    /// What the guest's device says about checksums.
+    const fn offload(&self) -> Offload {
+        match self.traffic {
+            Traffic::TcpPartial => {
+                Offload { needs_csum: true, csum_start: 34, csum_offset: 16, ..Offload::NONE }
+            }
+            _ => Offload::NONE,
+        }
     }
 }
 
@@ -250,11 +300,26 @@ impl Drop for Bench {
 mod tests {
     use vr_types::TunnelKind;
 
-    use super::super::{Direction, Row};
+    use super::super::{Direction, Row, Traffic};
     use super::Bench;
 
     fn bench(direction: Direction, tunnel: TunnelKind) -> Bench {
-        Bench::new(&Row { direction, tunnel, flows: 50, routes: 7 }).unwrap()
+        of_traffic(direction, tunnel, Traffic::Udp)
+    }
+
+    fn of_traffic(direction: Direction, tunnel: TunnelKind, traffic: Traffic) -> Bench {
+        Bench::new(&Row { direction, tunnel, flows: 50, routes: 7, traffic }).unwrap()
+    }
+
+    #[test]
+    fn all_kinds_of_packets_come_out_right() {
+        for traffic in [Traffic::Tcp, Traffic::TcpPartial, Traffic::Nat, Traffic::Paired] {
+            for direction in [Direction::Encap, Direction::Decap] {
+                if traffic != Traffic::TcpPartial || direction == Direction::Encap {
+                    of_traffic(direction, TunnelKind::MplsOverUdp, traffic).run(1).unwrap();
+                }
+            }
+        }
     }
 
     #[test]

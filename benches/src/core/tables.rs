@@ -1,4 +1,4 @@
-//! A node with one guest and one peer, its tables filled for a row.
+//! The tables of a node with one guest and one peer, filled for a row.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
@@ -21,8 +21,10 @@ use vr_tables::vif::{Vif, VifDetails, VifFlags, VifKind};
 use vr_types::{BridgeIndex, FlowIndex, Label, Mac, MirrorId, NexthopId, VifId, Vni, VrfId, WorkerId};
 use vr_wire::encap::{EncapTemplate, entropy_port, port};
 
-use super::frames::{GUEST, GUEST_MAC, LABEL_IN, LABEL_OUT, NODE, NODE_MAC, PEER, PEER_MAC, ROUTER_MAC};
-use super::{Direction, Row};
+use super::frames::{
+    End, GUEST, GUEST_MAC, GUEST_PORT, LABEL_IN, LABEL_OUT, NODE, NODE_MAC, PEER, PEER_MAC, ROUTER_MAC,
+};
+use super::{Direction, Row, Traffic, memory};
 
 pub(super) const FABRIC: VifId = VifId(0);
 pub(super) const GUEST_VIF: VifId = VifId(3);
@@ -35,18 +37,17 @@ const TO_GUEST_BRIDGED: NexthopSlot = NexthopSlot(21);
 const TO_PEER: NexthopSlot = NexthopSlot(30);
 const TRANSLATE: NexthopSlot = NexthopSlot(31);
 
-/// The tables of a row with one worker's pipeline on them.
-pub(super) struct Node {
-    /// The pipeline.
-    pub(super) forwarder: Forwarder,
-    /// Its counters.
-    pub(super) stats: Arc<WorkerStats>,
+/// What workers share.
+pub(super) struct Tables {
+    publisher: Publisher<Snapshot>,
+    grace: Arc<Grace>,
+    holds: Arc<HoldCounters>,
     /// The flow table.
-    flows: Arc<FlowTable>,
+    pub(super) flows: Arc<FlowTable>,
     /// Where the entries of the flows are.
     indexes: Vec<FlowIndex>,
-    /// Keeps the snapshot published.
-    _publisher: Publisher<Snapshot>,
+    /// Bytes that the process has got for the flow table.
+    pub(super) flow_memory: u64,
 }
 
 fn vif(id: VifId, kind: VifKind, vrf: VrfId, mac: [u8; 6], flags: VifFlags) -> Vif {
@@ -105,13 +106,12 @@ fn tunnel(row: &Row) -> anyhow::Result<NexthopAction> {
     })))
 }
 
-impl Node {
-    /// A node for a row.
+impl Tables {
+    /// The tables of a row for so many workers.
     ///
     /// # Errors
     /// When memory for the tables is not to be had.
-    pub(super) fn new(row: &Row) -> anyhow::Result<Self> {
-        let worker = WorkerId(0);
+    pub(super) fn new(row: &Row, workers: u8) -> anyhow::Result<Self> {
         let mut tables = Snapshot::new(Self::bridge(row)?);
         for vif in [
             vif(FABRIC, VifKind::Physical, VrfId::FABRIC, NODE_MAC, VifFlags::empty()),
@@ -140,18 +140,31 @@ impl Node {
         tables.labels.set(Label(LABEL_IN).index(), Some(TO_GUEST));
         Arc::make_mut(&mut tables.vnis).insert(Vni(LABEL_IN), TRANSLATE);
         Self::routes(row, &mut tables);
-        let (flows, indexes) = Self::flows(row)?;
+        let before = memory::resident()?;
+        let (flows, indexes) = Self::flows(row, workers)?;
+        let flow_memory = memory::resident()?.saturating_sub(before + size_of_val(&indexes[..]) as u64);
+        Ok(Self {
+            publisher: Publisher::new(tables),
+            grace: Arc::new(Grace::new(workers)),
+            holds: Arc::new(HoldCounters::default()),
+            flows,
+            indexes,
+            flow_memory,
+        })
+    }
+
+    /// The pipeline of a worker, and its counters.
+    pub(super) fn forwarder(&self, worker: WorkerId) -> anyhow::Result<(Forwarder, Arc<WorkerStats>)> {
         let stats = Arc::new(WorkerStats::new(64, 64, 0)?);
-        let publisher = Publisher::new(tables);
         let forwarder = Forwarder::new(Shared {
             worker,
-            tables: publisher.reader(),
-            flows: Arc::clone(&flows),
-            grace: Arc::new(Grace::new(1)),
+            tables: self.publisher.reader(),
+            flows: Arc::clone(&self.flows),
+            grace: Arc::clone(&self.grace),
             stats: Arc::clone(&stats),
-            holds: Arc::new(HoldCounters::default()),
+            holds: Arc::clone(&self.holds),
         });
-        Ok(Self { forwarder, stats, flows, indexes, _publisher: publisher })
+        Ok((forwarder, stats))
     }
 
     /// Packets and bytes that the entry of a flow counted.
@@ -200,31 +213,64 @@ impl Node {
     }
 
     /// One established flow per number, as the agent would have set it.
-    fn flows(row: &Row) -> anyhow::Result<(Arc<FlowTable>, Vec<FlowIndex>)> {
-        let entries = (row.flows * 2).next_power_of_two().max(4096);
-        let table = FlowTable::new(Geometry::with_default_overflow(entries), 1, None)?;
+    fn flows(row: &Row, workers: u8) -> anyhow::Result<(Arc<FlowTable>, Vec<FlowIndex>)> {
+        let table = Arc::new(FlowTable::new(row.geometry(), workers, None)?);
         let mut indexes = Vec::with_capacity(row.flows as usize);
+        let flags = match (row.traffic, row.direction) {
+            (Traffic::Nat, Direction::Encap) => FlowFlags::SNAT | FlowFlags::SPAT,
+            (Traffic::Nat, Direction::Decap) => FlowFlags::DNAT | FlowFlags::DPAT,
+            _ => FlowFlags::empty(),
+        };
+        let action = if row.traffic == Traffic::Nat { FlowAction::Nat } else { FlowAction::Forward };
         for flow in 0..row.flows {
-            let far = row.far(flow);
-            let [p, q] = far.port.to_be_bytes();
-            let [g, h] = 5000u16.to_be_bytes();
-            let (ports, source, destination, rpf) = match row.direction {
-                Direction::Encap => ([g, h, p, q], GUEST, far.address, TO_GUEST),
-                Direction::Decap => ([p, q, g, h], far.address, GUEST, TO_PEER),
+            let (key, reverse) = row.keys(flow);
+            let index = table.insert(&key, key.hash(), |_| {})?;
+            let linked = if row.traffic.has_reverse() {
+                let linked = table.insert(&reverse, reverse.hash(), |_| {})?;
+                table.modify(linked, |shared| {
+                    shared.reverse.store(index.0, Relaxed);
+                    (FlowAction::Forward, false)
+                });
+                linked
+            } else {
+                FlowIndex::NONE
             };
-            let key = FlowKey::inet(17, ports, FLOW_KEY, source, destination);
-            let hash = key.hash();
-            let index = table.insert(&key, hash, |_| {})?;
+            let rpf = if row.direction == Direction::Encap { TO_GUEST } else { TO_PEER };
             table.modify(index, |shared| {
-                shared.action.store(FlowAction::Forward as u16, Relaxed);
-                shared.flags.store(FlowFlags::ACTIVE.bits(), Relaxed);
+                shared.action.store(action as u16, Relaxed);
+                shared.flags.store((FlowFlags::ACTIVE | flags).bits(), Relaxed);
                 shared.vrf.store(GUEST_VRF.0, Relaxed);
                 shared.source_nexthop.store(rpf.0, Relaxed);
-                shared.udp_source_port.store(entropy_port(hash.secondary), Relaxed);
-                (FlowAction::Forward, true)
+                shared.reverse.store(linked.0, Relaxed);
+                shared.udp_source_port.store(entropy_port(key.hash().secondary), Relaxed);
+                (action, true)
             });
             indexes.push(index);
         }
-        Ok((Arc::new(table), indexes))
+        Ok((table, indexes))
+    }
+}
+
+impl Row {
+    /// Sizes of the flow table: twice as many entries as are used, rounded up to a power of two; with very many flows a
+    /// third more.
+    fn geometry(&self) -> Geometry {
+        let used = if self.traffic.has_reverse() { 2 * self.flows } else { self.flows };
+        let entries =
+            if used < 4_000_000 { (used * 2).next_power_of_two().max(4096) } else { used / 10 * 13 };
+        Geometry::with_default_overflow(entries)
+    }
+
+    /// The key of a flow, and that of its reverse flow.
+    fn keys(&self, flow: u32) -> (FlowKey, FlowKey) {
+        let far = self.far(flow);
+        let protocol = if self.traffic.is_tcp() { 6 } else { 17 };
+        let key = |from: End, to: End| {
+            let ([a, b], [c, d]) = (from.1.to_be_bytes(), to.1.to_be_bytes());
+            FlowKey::inet(protocol, [a, b, c, d], FLOW_KEY, from.0, to.0)
+        };
+        let (here, there) = ((GUEST, GUEST_PORT), (far.address, far.port));
+        let (out, back) = (key(here, there), key(there, self.outside()));
+        if self.direction == Direction::Encap { (out, back) } else { (back, out) }
     }
 }
