@@ -6,7 +6,7 @@ use sandesh::constants::flow_extflag::VR_FLOW_EXT_FLAG_FORCE_EVICT;
 use sandesh::constants::flow_response_flag::VR_FLOW_RESP_FLAG_DELETED;
 use sandesh::messages::{FlowReq, FlowResponse};
 use sandesh::netlink::ReplyWriter;
-use vr_tables::control::{FlowSpec, Reverse};
+use vr_tables::control::{FlowReply, FlowSpec, Reverse};
 use vr_tables::flow::{FlowAction, FlowFlags, FlowKey};
 use vr_types::{FlowIndex, NexthopId, VrfId, family};
 
@@ -23,16 +23,7 @@ pub(super) fn handle(request: &FlowReq, context: &mut Context<'_>, replies: &mut
         replies.object(&object);
         return;
     }
-    let spec = spec(request);
-    let metadata = Some(&request.fr_pcap_meta_data).filter(|_| spec.flags.contains(FlowFlags::MIRROR));
-    if let (Some(metadata), Some(index)) = (metadata, spec.index) {
-        // Before packets that wait go on.
-        context.tables.flow_metadata(index, spec.generation, metadata);
-    }
-    let reply = context.tables.flow_set(&spec, context.datapath);
-    if let (Some(metadata), None, Ok(()), Some(index)) = (metadata, spec.index, &reply.result, reply.index) {
-        context.tables.flow_metadata(index, reply.generation, metadata);
-    }
+    let reply = set(request, &spec(request), context);
     object.fresp_index = reply.index.map_or(request.fr_index as u32, |index| index.0);
     object.fresp_gen_id = reply.generation;
     if reply.deleted {
@@ -40,6 +31,20 @@ pub(super) fn handle(request: &FlowReq, context: &mut Context<'_>, replies: &mut
     }
     replies.response(code(&reply.result));
     replies.object(&object);
+}
+
+/// Sets a flow with what goes with its mirrored copies.
+pub(super) fn set(request: &FlowReq, spec: &FlowSpec, context: &mut Context<'_>) -> FlowReply {
+    let metadata = Some(&request.fr_pcap_meta_data).filter(|_| spec.flags.contains(FlowFlags::MIRROR));
+    if let (Some(metadata), Some(index)) = (metadata, spec.index) {
+        // Before packets that wait go on.
+        context.tables.flow_metadata(index, spec.generation, metadata);
+    }
+    let reply = context.tables.flow_set(spec, context.datapath);
+    if let (Some(metadata), None, Ok(()), Some(index)) = (metadata, spec.index, &reply.result, reply.index) {
+        context.tables.flow_metadata(index, reply.generation, metadata);
+    }
+    reply
 }
 
 pub(super) fn index(number: i32) -> Option<FlowIndex> {

@@ -33,7 +33,7 @@ fn set(request: &FlowReq, context: &mut Context<'_>, replies: &mut ReplyWriter<'
     let generation = entry.and_then(|index| Some(flows.hot(index)?.state().generation())).unwrap_or(0);
     let spec = FlowSpec { generation, ..flow::spec(request) };
     let deletes = !spec.flags.contains(FlowFlags::ACTIVE);
-    let reply = context.tables.flow_set(&spec, context.datapath);
+    let reply = flow::set(request, &spec, context);
     replies.response(match &reply.result {
         Err(CommandError::OtherKey) => -libc::EBADF,
         Err(CommandError::NotFound(_)) if deletes => -libc::EINVAL,

@@ -7,6 +7,7 @@ mod bad_input;
 mod client;
 mod dumps;
 mod errors;
+mod flow_metadata;
 mod mutations;
 mod node;
 mod ports;

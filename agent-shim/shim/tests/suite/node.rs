@@ -60,6 +60,10 @@ impl Node {
         }
     }
 
+    pub(crate) const fn tables(&self) -> &Tables {
+        &self.tables
+    }
+
     /// Executes the messages of a payload of the current release without looking; says what the responses were.
     pub(crate) fn execute(&mut self, payload: &[u8]) -> Vec<i32> {
         let culprit = Culprit(payload);

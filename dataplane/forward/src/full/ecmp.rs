@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use vr_tables::flow::{FlowFlags, FlowKey};
 use vr_tables::nexthop::{Composite, Member, NexthopAction, NexthopFlags};
-use vr_types::{DropReason, FlowIndex, Release};
+use vr_types::{DropReason, FlowIndex};
 use vr_wire::hash;
 
 use super::flow_key::Keyed;
@@ -28,7 +28,7 @@ impl Full<'_> {
                 None => return Stop::Drop(DropReason::InvalidNh),
             },
         };
-        if !flags.contains(NexthopFlags::COMPOSITE_LU_ECMP) || self.tables.options.release == Release::R220 {
+        if !flags.contains(NexthopFlags::COMPOSITE_LU_ECMP) {
             pkt.label = member.label;
             pkt.label_is_vni = false;
         }
@@ -49,9 +49,9 @@ impl Full<'_> {
         present().nth(hash % present().count().max(1))
     }
 
-    /// The member from which the reverse flow's packets came. R2.20 does not look for it.
+    /// The member from which the reverse flow's packets came.
     fn sticky_member(&self, pkt: &Pkt, composite: &Composite) -> Option<(i8, Member)> {
-        if pkt.ecmp != -1 || self.tables.options.release == Release::R220 {
+        if pkt.ecmp != -1 {
             return None;
         }
         let shared = self.flows.shared(pkt.flow?)?;

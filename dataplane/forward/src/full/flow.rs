@@ -15,9 +15,6 @@ use super::{Full, Kind, Pkt, Resume};
 use crate::bytes::{array, be16, put};
 use crate::verdict::{Step, Stop};
 
-/// How deep composites are looked into; tables that lead in a circle end here.
-const NESTED: u8 = 4;
-
 /// What a packet needs of its flow's entry, read at one moment.
 #[derive(Clone, Copy)]
 pub(super) struct Entry {
@@ -205,7 +202,7 @@ impl Full<'_> {
     /// Whether the packet came from where its flow says (forwarding.md 6.6).
     fn check_source(&mut self, pkt: &Pkt, entry: &Entry) -> Step {
         let nexthop = self.tables.nexthop_by_id(entry.source_nexthop).ok_or(DropReason::InvalidNh)?;
-        match self.source_of(pkt, nexthop, NESTED) {
+        match self.source_of(pkt, nexthop) {
             SourceCheck::Valid => Ok(()),
             SourceCheck::Invalid => Err(DropReason::InvalidSource.into()),
             SourceCheck::Mismatch(member) => {
@@ -218,16 +215,15 @@ impl Full<'_> {
         }
     }
 
-    fn source_of(&self, pkt: &Pkt, nexthop: &Nexthop, deeper: u8) -> SourceCheck {
+    fn source_of(&self, pkt: &Pkt, nexthop: &Nexthop) -> SourceCheck {
         let valid = match &nexthop.action {
             NexthopAction::Encap(encap) => pkt.vif == encap.vif,
             NexthopAction::Tunnel(tunnel) => pkt.outer_source == Some(tunnel.destination),
             NexthopAction::UdpTunnel(tunnel) => pkt.outer_source == Some(tunnel.destination),
-            NexthopAction::Composite(_) if deeper == 0 => false,
             NexthopAction::Composite(composite) if nexthop.flags.contains(NexthopFlags::COMPOSITE_ECMP) => {
                 let check = |position: usize| {
                     let member = composite.members.get(position).copied().flatten()?;
-                    Some(self.source_of(pkt, self.tables.nexthop(member.nexthop)?, deeper - 1))
+                    Some(self.source_of(pkt, self.tables.nexthop(member.nexthop)?))
                 };
                 let expected = usize::try_from(pkt.ecmp_source).ok().and_then(check);
                 if expected == Some(SourceCheck::Valid) {

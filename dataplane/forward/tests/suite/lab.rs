@@ -8,6 +8,7 @@ use vr_forward::{Forwarder, Now, Output, Shared};
 use vr_frame::{Batch, FramePool, Offload, Packet, PoolSet, PoolSizes};
 use vr_tables::control::{AttachError, Attached, Datapath, GracefulRestart, Limits, Tables, TablesConfig};
 use vr_tables::drop_log::Dropped;
+use vr_tables::flow::FlowTable;
 use vr_tables::geometry::Geometry;
 use vr_tables::options::Options;
 use vr_tables::stats::{Cores, VifTotals};
@@ -65,6 +66,11 @@ impl Lab {
 
     /// The same for an agent of that release.
     pub(crate) fn of_release(release: Release, fast: bool) -> Self {
+        Self::with_options(Options { release, ..Options::default() }, fast)
+    }
+
+    /// The same with these options.
+    pub(crate) fn with_options(options: Options, fast: bool) -> Self {
         let limits = Limits {
             interfaces: 16,
             nexthops: 128,
@@ -76,7 +82,7 @@ impl Lab {
         };
         let mut tables = Tables::new(TablesConfig {
             limits,
-            options: Options { release, ..Options::default() },
+            options,
             graceful_restart: Some(RESTART),
             ..TablesConfig::default()
         })
@@ -161,6 +167,11 @@ impl Lab {
 
     pub(crate) fn drops(&self, reason: DropReason) -> u64 {
         self.tables.stats().drops(Cores::All)[reason.index()]
+    }
+
+    /// The flow table.
+    pub(crate) fn table(&self) -> &FlowTable {
+        self.tables.flow_table()
     }
 
     /// What the worker has logged, in the order of the log.

@@ -49,7 +49,8 @@ const LOCAL_MEMBERS: u32 = 50;
 const TREE_MEMBERS: u32 = 51;
 const PEER_MEMBERS: u32 = 52;
 const BROADCAST: u32 = 53;
-const ANALYZER_TUNNEL: u32 = 60;
+pub(crate) const ANALYZER_TUNNEL: u32 = 60;
+const INET6_ANALYZER_TUNNEL: u32 = 61;
 /// Labels of the multicast tree: those of its neighbours, and ours.
 pub(crate) const TREE_LABELS: [u32; 2] = [2000, 2001];
 pub(crate) const OWN_TREE_LABEL: u32 = 1500;
@@ -72,7 +73,7 @@ pub(crate) fn guest(which: usize, flags: VifFlags) -> VifSpec {
     vif(GUESTS[which], VifKind::Virtual, VRF, Mac::VIRTUAL_ROUTER, ROUTED[which], flags)
 }
 
-fn nexthop(
+pub(crate) fn nexthop(
     id: u32,
     kind: NexthopKind,
     family: NexthopFamily,
@@ -91,7 +92,7 @@ fn encap(id: u32, family: NexthopFamily, vif: VifId, to: Mac, flags: NexthopFlag
     }
 }
 
-fn tunnel(which: usize) -> NexthopSpec {
+pub(crate) fn tunnel(which: usize) -> NexthopSpec {
     let flags = [NexthopFlags::TUNNEL_UDP_MPLS, NexthopFlags::TUNNEL_GRE, NexthopFlags::TUNNEL_VXLAN][which];
     NexthopSpec {
         interfaces: vec![FABRIC],
@@ -99,6 +100,14 @@ fn tunnel(which: usize) -> NexthopSpec {
         source: Some(IpAddr::from(NODE)),
         destination: Some(IpAddr::from(PEER)),
         ..nexthop(TUNNEL[which], NexthopKind::Tunnel, NexthopFamily::Inet, VrfId::FABRIC, flags)
+    }
+}
+
+/// What receives packets for the host.
+pub(crate) fn to_host(flags: NexthopFlags) -> NexthopSpec {
+    NexthopSpec {
+        interfaces: vec![HOST],
+        ..nexthop(TO_HOST, NexthopKind::Receive, NexthopFamily::Inet, VrfId::FABRIC, flags)
     }
 }
 
@@ -116,6 +125,40 @@ fn composite(id: u32, flags: NexthopFlags, members: &[(u32, u32)]) -> NexthopSpe
     }
 }
 
+/// The analyzer's tunnel.
+pub(crate) fn analyzer(flags: NexthopFlags) -> NexthopSpec {
+    NexthopSpec {
+        source: Some(IpAddr::from(NODE)),
+        destination: Some(IpAddr::from(ANALYZER)),
+        source_port: 8099,
+        destination_port: 8099,
+        ..nexthop(
+            ANALYZER_TUNNEL,
+            NexthopKind::Tunnel,
+            NexthopFamily::Inet,
+            VrfId::FABRIC,
+            flags | NexthopFlags::TUNNEL_UDP,
+        )
+    }
+}
+
+/// Adds a tunnel to the analyzer by IPv6, with its route.
+pub(crate) fn add_inet6_analyzer(tables: &mut Tables) -> NexthopId {
+    let end = |last: u8| [0xfd, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, last];
+    let id = NexthopId(INET6_ANALYZER_TUNNEL);
+    let spec = NexthopSpec {
+        id,
+        source: Some(IpAddr::from(end(1))),
+        destination: Some(IpAddr::from(end(2))),
+        family: NexthopFamily::Other(10),
+        ..analyzer(NexthopFlags::empty())
+    };
+    tables.nexthop_add(&spec).unwrap();
+    let route = route(VrfId::FABRIC, ANALYZER, NEIGHBOUR, None);
+    tables.route_add(&RouteSpec { prefix: Prefix::Inet6(end(2), 128), ..route }).unwrap();
+    id
+}
+
 /// The broadcast tree and the analyzer's tunnel.
 fn replication() -> [NexthopSpec; 5] {
     let tree = [(TUNNEL[0], TREE_LABELS[0]), (TUNNEL[1], TREE_LABELS[1])];
@@ -128,19 +171,7 @@ fn replication() -> [NexthopSpec; 5] {
             NexthopFlags::MCAST,
             &[(LOCAL_MEMBERS, 0), (TREE_MEMBERS, 0), (PEER_MEMBERS, 0)],
         ),
-        NexthopSpec {
-            source: Some(IpAddr::from(NODE)),
-            destination: Some(IpAddr::from(ANALYZER)),
-            source_port: 8099,
-            destination_port: 8099,
-            ..nexthop(
-                ANALYZER_TUNNEL,
-                NexthopKind::Tunnel,
-                NexthopFamily::Inet,
-                VrfId::FABRIC,
-                NexthopFlags::TUNNEL_UDP,
-            )
-        },
+        analyzer(NexthopFlags::empty()),
     ]
 }
 
@@ -199,10 +230,7 @@ pub(crate) fn program_devices(tables: &mut Tables, datapath: &mut dyn Datapath, 
     let plain = NexthopFlags::empty();
     let fixed = [
         nexthop(L2_RECEIVE, NexthopKind::L2Receive, Inet, VrfId::FABRIC, plain),
-        NexthopSpec {
-            interfaces: vec![HOST],
-            ..nexthop(TO_HOST, NexthopKind::Receive, Inet, VrfId::FABRIC, plain)
-        },
+        to_host(plain),
         encap(NEIGHBOUR, Inet, FABRIC, PEER_MAC, plain),
         nexthop(TRANSLATE, NexthopKind::VrfTranslate, Bridge, VRF, plain),
     ];

@@ -143,6 +143,8 @@ impl Tables {
             nexthop_epochs: old.nexthop_epochs.clone(),
             peers: Arc::clone(&old.peers),
             options: old.options.clone(),
+            // Entries that survive name it by number.
+            flow_metadata: old.flow_metadata.clone(),
             ..Snapshot::new(Arc::clone(self.bridge.table()))
         };
         // The built-in nexthop is part of every snapshot.
