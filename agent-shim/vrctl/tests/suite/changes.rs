@@ -186,6 +186,8 @@ fn a_link_with_the_name_of_a_word_is_that_word() {
     std::os::unix::fs::symlink(vrctl().get_program(), &link).unwrap();
     let output = Command::new(&link).arg("--list").arg("--sock-dir").arg(rig.directory()).output().unwrap();
     assert_eq!(String::from_utf8(output.stdout).unwrap(), rig.ok("vif --list"));
+    let output = Command::new(&link).arg("--list").arg("--socket-dir").arg(rig.directory()).output().unwrap();
+    assert_eq!(String::from_utf8(output.stdout).unwrap(), rig.run_on_node("vif --list").out);
     let output = Command::new(&link).arg("--nonsense").output().unwrap();
     assert_eq!(output.status.code(), Some(234));
     assert!(output.stdout.is_empty() && !output.stderr.is_empty());

@@ -7,7 +7,7 @@ use vr_types::{DropReason, VifId};
 use crate::rig::Rig;
 
 /// A packet from 10.0.0.3:1000 to 10.0.0.4:80 that was dropped.
-fn dropped(reason: DropReason, vif: u16) -> Dropped {
+pub(crate) fn dropped(reason: DropReason, vif: u16) -> Dropped {
     let mut head = [0; HEAD];
     head[0] = 0x45;
     head[9] = 6;

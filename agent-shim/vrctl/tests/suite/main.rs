@@ -4,6 +4,7 @@
 
 mod changes;
 mod drop_log;
+mod operators;
 mod r220;
 mod replay;
 mod rig;

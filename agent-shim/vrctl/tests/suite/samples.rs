@@ -9,7 +9,7 @@ use crate::rig::Rig;
 use crate::sample_file::{Sample, read};
 
 /// What stands before values that are masked.
-const MASKED: [&str; 9] = [
+const MASKED: [&str; 10] = [
     "Used Flow entries ",
     "Ref:",
     "Ref_cnt:",
@@ -19,6 +19,7 @@ const MASKED: [&str; 9] = [
     "Fabric Interface: ",
     "Alloced ",
     "Freed ",
+    "Epoch Time: ",
 ];
 
 /// Samples of texts about things that we do not have: which of their lines have to be there.
@@ -126,7 +127,7 @@ fn lines(text: &str) -> Vec<String> {
     text.split('\n').map(masked).collect()
 }
 
-fn masked(line: &str) -> String {
+pub(crate) fn masked(line: &str) -> String {
     if let Some(counted) = line.strip_prefix("(Created Flows/CPU: ") {
         // One for each worker.
         return counted.trim_start_matches(['0', ' ']).to_owned();
@@ -163,7 +164,7 @@ const OBJECTS: [&str; 12] = [
 ];
 
 /// The configuration with which the samples were recorded, as they show it.
-fn program(rig: &Rig) {
+pub(crate) fn program(rig: &Rig) {
     vifs(rig);
     nexthops(rig);
     rig.send(&MplsReq { h_op: SandeshOp::ADD, mr_label: 42, mr_nhid: 38, ..MplsReq::default() });

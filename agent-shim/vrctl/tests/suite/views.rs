@@ -131,6 +131,9 @@ fn every_word_says_what_is_wrong_with_its_options() {
         let word = line.split(' ').next().unwrap();
         let help = rig.run_on_node(&format!("{word} --help"));
         assert!(help.status == 0 && help.out.contains(&format!("Usage: {word}")), "{help:?}");
+        for option in ["--json", "--watch", "--socket-dir"] {
+            assert!(help.out.contains(option), "{word} has no {option}");
+        }
     }
     let done = rig.run_on_node("nonsense");
     assert_eq!((done.status, done.error.as_str()), (1, "vrctl: there is no `nonsense`; see vrctl --help\n"));
