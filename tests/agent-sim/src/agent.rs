@@ -1,7 +1,7 @@
 //! The running agent: pkt0 and the thread that answers flow misses.
 
 use std::os::unix::net::UnixDatagram;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::thread::JoinHandle;
@@ -70,6 +70,7 @@ impl Agent {
         let picture = Arc::new(RwLock::new(Arc::clone(topology)));
         let answering = Answering {
             socket,
+            peer: Some(directory.join("dpdk_pkt0")),
             control: flow_control,
             picture: Arc::clone(&picture),
             own,
@@ -127,6 +128,8 @@ impl Drop for Agent {
 
 struct Answering {
     socket: UnixDatagram,
+    /// The vrouter's socket, until this one is connected with it.
+    peer: Option<PathBuf>,
     control: Control,
     picture: Arc<RwLock<Arc<Topology>>>,
     own: usize,
@@ -138,6 +141,7 @@ impl Answering {
     fn run(mut self) {
         let mut datagram = vec![0; LARGEST_TRAP];
         while !self.stop.load(Ordering::Relaxed) {
+            self.connect();
             let Ok(length) = self.socket.recv(&mut datagram) else {
                 continue;
             };
@@ -154,6 +158,14 @@ impl Answering {
                     }
                 }
             }
+        }
+    }
+
+    /// Tries as often as something comes or is looked for. For a socket that is not connected with the sender the kernel
+    /// keeps ten datagrams only.
+    fn connect(&mut self) {
+        if self.peer.as_ref().is_some_and(|peer| self.socket.connect(peer).is_ok()) {
+            self.peer = None;
         }
     }
 

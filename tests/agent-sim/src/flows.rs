@@ -21,6 +21,10 @@ const VRF_TRANSLATE: u16 = 0x4000;
 /// `VR_FLOW_DR_POLICY`.
 const REASON_POLICY: u16 = 0x15;
 const EEXIST: i32 = -17;
+/// `EINVAL` for a reverse flow: the trapped packet's own entry, which it names, is gone.
+const NO_FORWARD: i32 = -22;
+/// `ENOSPC`: the table is full.
+const NO_ROOM: i32 = -28;
 /// Errors that mean that the entry has changed since its trap.
 const OUTDATED: [i32; 4] = [-2, -9, -14, -16];
 
@@ -52,8 +56,13 @@ pub fn answer(
         let (index, generation) = (reverse_answer.index, reverse_answer.generation);
         reverse_answer = control.one_flow(allowed, reverse, index, generation, trap.flow)?;
     }
-    if OUTDATED.contains(&reverse_answer.code) {
+    if reverse_answer.code == NO_FORWARD || OUTDATED.contains(&reverse_answer.code) {
         return Ok(None);
+    }
+    if reverse_answer.code == NO_ROOM {
+        // A short flow: it drops.
+        control.one_flow(false, forward, trap.flow, trap.generation, -1)?;
+        return Ok(Some(Decision { tuple: forward.tuple, forward: false }));
     }
     reverse_answer.check("reverse")?;
     let answer = control.one_flow(allowed, forward, trap.flow, trap.generation, reverse_answer.index)?;
@@ -125,7 +134,8 @@ fn flow_set(allowed: bool, direction: &Direction, index: i32, generation: u8, ot
         (true, _) => (NAT, 0),
     };
     let translate = if direction.other_vrf.is_some() { VRF_TRANSLATE } else { 0 };
-    let flags = ACTIVE | REVERSE_VALID | direction.flags | translate;
+    let linked = if other < 0 { 0 } else { REVERSE_VALID };
+    let flags = ACTIVE | linked | direction.flags | translate;
     let none = u16::MAX;
     keyed(&direction.tuple, direction.key_nexthop, flags)
         .i32(3, index)
