@@ -232,7 +232,7 @@ impl Node {
     pub(crate) fn attach_all(&mut self, names: &[&str]) {
         for name in names {
             self.attach(name);
-            assert!(self.reach(name).is_some(), "nobody connects to {name}");
+            wait_until(&format!("connection to {name}"), || self.reach(name).is_some());
         }
     }
 
