@@ -58,8 +58,10 @@ impl Full<'_> {
         if !shared.flags().contains(FlowFlags::RFLOW_VALID) {
             return None;
         }
-        let reverse = self.flows.shared(FlowIndex(shared.reverse.load(Relaxed)))?;
-        let info = reverse.source_info.load(Relaxed);
+        let reverse = FlowIndex(shared.reverse.load(Relaxed));
+        // What an evicted flow has left in its slot counts no more.
+        let info =
+            self.flows.shared(reverse).filter(|_| self.flows.in_use(reverse))?.source_info.load(Relaxed);
         composite.members.iter().enumerate().find_map(|(position, member)| {
             let member = (*member)?;
             let matches = match &self.tables.nexthop(member.nexthop)?.action {

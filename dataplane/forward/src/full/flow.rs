@@ -150,7 +150,7 @@ impl Full<'_> {
         let applied = self.apply(pkt, index, &entry);
         self.evict_if_over(index);
         let translation = applied?;
-        if state.is_simple() && self.flows.claim(index, self.worker) {
+        if state.is_simple() && self.check_lasts(index, &entry) && self.flows.claim(index, self.worker) {
             let checked_by = self.tables.nexthop_slot(entry.source_nexthop).map(NexthopGroup::of);
             pkt.compilable = checked_by.and_then(|checked_by| {
                 let translation = if state.translates() { Some(translation?) } else { None };
@@ -213,6 +213,14 @@ impl Full<'_> {
                 Ok(())
             }
         }
+    }
+
+    /// Whether the result of a source check may be compiled. That of a composite depends on the reverse flow, whose end
+    /// voids what was compiled only where the two point to each other.
+    fn check_lasts(&self, index: FlowIndex, entry: &Entry) -> bool {
+        let nexthop = self.tables.nexthop_by_id(entry.source_nexthop);
+        !nexthop.is_some_and(|nexthop| matches!(nexthop.action, NexthopAction::Composite(_)))
+            || self.reverse(entry).is_none_or(|(_, reverse)| reverse.reverse.load(Relaxed) == index.0)
     }
 
     fn source_of(&self, pkt: &Pkt, nexthop: &Nexthop) -> SourceCheck {

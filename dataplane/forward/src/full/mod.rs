@@ -99,6 +99,7 @@ impl Full<'_> {
             _ => Stop::Drop(DropReason::InvalidIf),
         };
         self.finish(pkt, end);
+        self.release_fragments();
     }
 
     /// Ends a packet's way.
@@ -111,7 +112,6 @@ impl Full<'_> {
             Stop::Hold(flow, resume) => self.hold(pkt, flow, resume),
             Stop::AwaitFirstFragment(datagram, resume) => self.await_first_fragment(pkt, datagram, resume),
         }
-        self.release_fragments();
     }
 
     pub(crate) fn drop(&mut self, pkt: Pkt, reason: DropReason) {
