@@ -47,7 +47,9 @@ fn a_thread_without_a_pool_gives_frames_back() {
     assert_eq!([0, 1].map(|pool| pools[pool].available()), [8, 8]);
     let again: Vec<Frame> = std::iter::from_fn(|| pools[1].packet()).collect();
     assert_eq!(again.len(), 8);
-    again.into_iter().for_each(|frame| pools[1].free(frame));
+    for frame in again {
+        pools[1].free(frame);
+    }
 }
 
 #[test]

@@ -237,6 +237,8 @@ pub struct VifDetails {
     pub source_macs: Vec<Mac>,
     /// VLAN to VRF table of a service interface.
     pub service_vlans: Vec<Option<ServiceVlan>>,
+    /// Whether the device is known to be down.
+    pub is_down: bool,
     /// The monitoring interface that gets copies, while the flag says that there is one.
     pub monitor: Option<VifId>,
     /// Sub-interfaces: VLAN, source MAC (zero for any), number.

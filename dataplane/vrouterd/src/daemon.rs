@@ -152,14 +152,24 @@ fn control_loop(
         if let Some(report) = tables.advance_restart(Instant::now(), workers) {
             tracing::info!(?report, "what the restarted agent has programmed is in force");
         }
-        let news = workers.factory().negotiated().map(|(vif, flags)| tables.set_owned_flags(vif, flags));
-        if news.fold(false, |any, new| any | new) {
-            tables.publish();
-        }
         tables.housekeep();
-        if looked.elapsed() >= ADDRESSES {
-            looked = Instant::now();
-            workers.factory().refresh();
+        follow(tables, workers.factory(), &mut looked);
+    }
+}
+
+/// Tells the tables what has become of devices and guests.
+fn follow(tables: &mut Tables, factory: &mut Factory, looked: &mut Instant) {
+    let mut news = false;
+    for (vif, flags) in factory.negotiated() {
+        news |= tables.set_owned_flags(vif, flags);
+    }
+    if looked.elapsed() >= ADDRESSES {
+        *looked = Instant::now();
+        for change in factory.refresh() {
+            news |= tables.device_changed(change);
         }
+    }
+    if news {
+        tables.publish();
     }
 }

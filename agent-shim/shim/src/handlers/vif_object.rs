@@ -74,7 +74,7 @@ pub(super) fn object(vif: &Vif, stats: &Stats, datapath: &dyn Datapath, cores: C
         vifr_pbb_mac: if details.pbb_mac == Mac::ZERO { Vec::new() } else { details.pbb_mac.0.to_vec() },
         vifr_vhostuser_mode: details.vhostuser_mode,
         vifr_mcast_vrf: i32::from(vif.mcast_vrf.0),
-        vifr_intf_status: 1,
+        vifr_intf_status: u8::from(!details.is_down),
         vifr_loopback_ip: details.loopback_ip,
         ..InterfaceReq::default()
     };

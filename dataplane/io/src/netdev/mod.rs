@@ -5,6 +5,7 @@ mod ethtool;
 mod link;
 mod netlink;
 mod request;
+mod watch;
 
 use std::os::fd::{AsFd, OwnedFd};
 
@@ -16,6 +17,7 @@ pub use ethtool::{Feature, Queues, feature, queues, set_feature, spread_udp};
 pub(crate) use link::announce;
 pub use link::{create_macvlan, create_veth, create_vlan, delete, set_ipv6_autoconfiguration};
 pub(crate) use request::Request;
+pub use watch::DeviceWatch;
 
 /// The index of a device.
 ///
@@ -67,6 +69,16 @@ pub fn set_mtu(name: &str, mtu: u32) -> Result<(), PortError> {
 pub fn is_up(name: &str) -> Result<bool, PortError> {
     let request = ask(name, libc::SIOCGIFFLAGS, "reading the state of")?;
     Ok(i32::from(request.flags()) & libc::IFF_UP != 0)
+}
+
+/// Whether a device is up and has a carrier.
+///
+/// # Errors
+/// [`PortError::NoSuchInterface`].
+pub fn is_running(name: &str) -> Result<bool, PortError> {
+    let request = ask(name, libc::SIOCGIFFLAGS, "reading the state of")?;
+    let both = libc::IFF_UP | libc::IFF_RUNNING;
+    Ok(i32::from(request.flags()) & both == both)
 }
 
 /// Takes a device up or down.

@@ -29,6 +29,19 @@ pub struct Attached {
     pub mac: Option<Mac>,
 }
 
+/// What has become of the device of an interface.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DeviceChange {
+    /// The interface.
+    pub vif: VifId,
+    /// MTU with Ethernet header before.
+    pub mtu_before: u32,
+    /// The same now.
+    pub mtu: u32,
+    /// Whether it sends and receives.
+    pub up: bool,
+}
+
 /// What the ports of one interface have counted: losses at the device, which no stage of the pipeline sees.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PortTotals {

@@ -219,6 +219,7 @@ impl Tables {
             os_index: if spec.os_index == u32::MAX { 0 } else { spec.os_index },
             source_macs,
             service_vlans: service_vlans(flags, &[]),
+            is_down: false,
             monitor: None,
             sub_interfaces: Vec::new(),
             isid: spec.isid,

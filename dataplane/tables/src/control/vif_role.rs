@@ -5,7 +5,7 @@ use std::sync::Arc;
 use vr_types::{Mac, VifId};
 
 use super::restart::Held;
-use super::{CommandError, Tables, VifSpec};
+use super::{CommandError, DeviceChange, Tables, VifSpec};
 use crate::snapshot::Snapshot;
 use crate::vif::{Vif, VifFlags, VifKind};
 
@@ -135,6 +135,21 @@ impl Tables {
     /// Host and fabric are connected as long as there is no agent (forwarding.md 1.7).
     fn update_cross_connect(&mut self) {
         connect_host(&mut self.work, !self.agent_lost);
+    }
+
+    /// The device of an interface has changed. An MTU that the agent has named stays. Says whether that is news; it is to
+    /// be published then.
+    pub fn device_changed(&mut self, change: DeviceChange) -> bool {
+        let Some(vif) = self.work.vifs.get_mut(change.vif.index()) else { return false };
+        let mtu = if vif.mtu == change.mtu_before { change.mtu } else { vif.mtu };
+        let news = (vif.mtu, vif.details.is_down) != (mtu, !change.up);
+        if news {
+            vif.mtu = mtu;
+            Arc::make_mut(&mut vif.details).is_down = !change.up;
+            let (id, kind) = (vif.id, vif.kind);
+            self.vif_changed(id, kind);
+        }
+        news
     }
 
     /// What the device or the guest of an interface can do, of [`VifFlags::OWNED`]. Says whether that is news; it is to

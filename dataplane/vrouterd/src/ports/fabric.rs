@@ -10,11 +10,12 @@ use vr_types::Mac;
 
 use super::Factory;
 use super::error::OpenError;
+use super::follow::Underlay;
 use super::host::VHOST0;
 use crate::config::{Backend, HostMode};
 
 /// Bytes of an Ethernet header, which the MTU of an interface includes.
-const ETHERNET: u32 = 14;
+pub(super) const ETHERNET: u32 = 14;
 /// Sizes of rings: more is not faster, fewer overflow when a worker is late.
 const RINGS: std::ops::RangeInclusive<u32> = 64..=2048;
 
@@ -80,6 +81,9 @@ impl Factory {
             Backend::Auto | Backend::Ring => self.open_steered(vif, &device, XskBackend::Ring)?,
             Backend::XskRs => self.open_steered(vif, &device, XskBackend::XskRs)?,
         };
+        let up = netdev::is_running(&device)?;
+        self.underlays.push(Underlay { vif: vif.id, device, mtu: noted.mtu, up });
+        self.outside.stale = true;
         Ok(Opened { queues, device: noted.attached() })
     }
 

@@ -104,7 +104,7 @@ impl Factory {
     }
 }
 
-fn our_end(name: &str) -> String {
+pub(super) fn our_end(name: &str) -> String {
     let kept = name.len().min(LONGEST_NAME - OUR_END.len());
     format!("{}{OUR_END}", &name[..name.floor_char_boundary(kept)])
 }

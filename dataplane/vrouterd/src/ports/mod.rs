@@ -5,6 +5,7 @@ mod endpoints;
 mod error;
 mod fabric;
 mod fabrics;
+mod follow;
 mod guest;
 mod host;
 mod mock;
@@ -30,6 +31,7 @@ pub(crate) use fabrics::Fabrics;
 use agent::AgentWatch;
 use error::OpenError;
 use fabric::FabricDevice;
+use follow::{Outside, Underlay};
 use vhost_user::Machines;
 
 /// Transport of interfaces that no network device stands for (control.md 4.3).
@@ -55,6 +57,9 @@ pub(crate) struct Factory {
     kernel_macs: Vec<(VifId, String, KernelMac)>,
     /// The fabric device that was looked at last.
     fabric_device: Option<FabricDevice>,
+    /// The devices of fabric interfaces.
+    underlays: Vec<Underlay>,
+    outside: Outside,
     workers: u32,
 }
 
@@ -75,19 +80,9 @@ impl Factory {
             pkt0: None,
             kernel_macs: Vec::new(),
             fabric_device: None,
+            underlays: Vec::new(),
+            outside: Outside::new(),
             workers,
-        }
-    }
-
-    /// Follows what has changed outside: addresses of fabric devices, pods that are gone. To be called now and then.
-    pub(crate) fn refresh(&mut self) {
-        self.fabrics.refresh();
-        self.pods.sweep();
-        for (_, device, address) in &self.kernel_macs {
-            // A device that is gone keeps the address that it had.
-            if let Ok(mac) = netdev::mac(device) {
-                address.set(mac);
-            }
         }
     }
 
@@ -100,9 +95,8 @@ impl Factory {
         guest::open(vif.id, name, &mut self.pods)
     }
 
-    /// The interfaces of virtual machines that have negotiated something else since the last call, and the flags
-    /// that follow.
-    pub(crate) fn negotiated(&mut self) -> impl Iterator<Item = (VifId, VifFlags)> + '_ {
+    /// The interfaces of virtual machines, and the flags that follow from what they have negotiated.
+    pub(crate) fn negotiated(&self) -> impl Iterator<Item = (VifId, VifFlags)> + '_ {
         self.machines.negotiated()
     }
 
@@ -156,6 +150,7 @@ impl PortFactory for Factory {
         self.fabrics.renumber(of);
         self.pods.renumber(of);
         self.machines.renumber(of);
+        self.underlays.iter_mut().for_each(|underlay| underlay.vif = of(underlay.vif));
         if let Some(agent) = &mut self.agent {
             agent.renumber(of);
         }
@@ -173,6 +168,8 @@ impl PortFactory for Factory {
     fn closed(&mut self, vif: VifId) {
         self.kernel_macs.retain(|(of, ..)| *of != vif);
         self.fabrics.remove(vif);
+        self.underlays.retain(|underlay| underlay.vif != vif);
+        self.outside.stale = true;
         self.pods.park(vif);
         self.machines.closed(vif);
         self.agent.take_if(|agent| agent.is_of(vif));

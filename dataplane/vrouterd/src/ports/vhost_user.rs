@@ -22,14 +22,7 @@ pub(super) struct Machines {
     workers: u32,
     /// Where features are kept.
     features: PathBuf,
-    guests: Vec<Guest>,
-}
-
-/// The guest of an interface, and the flags that it had when it was looked at last.
-struct Guest {
-    vif: VifId,
-    view: VhostUserGuest,
-    flags: VifFlags,
+    guests: Vec<(VifId, VhostUserGuest)>,
 }
 
 impl Machines {
@@ -65,31 +58,29 @@ impl Machines {
         };
         let detail = format!("{} at {}", role_name(self.role), config.path.display());
         let ports = thread.open(&config)?;
-        let guests =
-            ports.first().map(|port| Guest { vif: vif.id, view: port.guest(), flags: VifFlags::empty() });
-        self.guests.extend(guests);
+        self.guests.extend(ports.first().map(|port| (vif.id, port.guest())));
         let queue = |port| Queue { detail: detail.clone(), ..Queue::new(Box::new(port)) };
         Ok(Opened { queues: ports.into_iter().map(queue).collect(), ..Opened::default() })
     }
 
-    /// The interfaces whose guests have negotiated something else since the last call, and the flags that follow.
-    pub(super) fn negotiated(&mut self) -> impl Iterator<Item = (VifId, VifFlags)> + '_ {
-        self.guests.iter_mut().filter_map(|Guest { vif, view, flags }| {
-            let before = *flags;
-            flags.set(VifFlags::GRO_NEEDED, view.wants_super_frames());
-            flags.set(VifFlags::MRG_RXBUF, view.merges_buffers());
-            (*flags != before).then_some((*vif, *flags))
+    /// The interfaces, and the flags that follow from what their guests have negotiated.
+    pub(super) fn negotiated(&self) -> impl Iterator<Item = (VifId, VifFlags)> + '_ {
+        self.guests.iter().map(|(vif, guest)| {
+            let mut flags = VifFlags::empty();
+            flags.set(VifFlags::GRO_NEEDED, guest.wants_super_frames());
+            flags.set(VifFlags::MRG_RXBUF, guest.merges_buffers());
+            (*vif, flags)
         })
     }
 
     /// Interfaces have other numbers.
     pub(super) fn renumber(&mut self, of: impl Fn(VifId) -> VifId) {
-        self.guests.iter_mut().for_each(|guest| guest.vif = of(guest.vif));
+        self.guests.iter_mut().for_each(|(vif, _)| *vif = of(*vif));
     }
 
     /// The interface is removed.
     pub(super) fn closed(&mut self, vif: VifId) {
-        self.guests.retain(|guest| guest.vif != vif);
+        self.guests.retain(|(own, _)| *own != vif);
     }
 }
 

@@ -83,6 +83,8 @@ fn the_agent_hears_of_machines_and_sees_what_they_negotiated() {
     let front_end = FrontEnd::start(stream, &Manners { features: Some(features), ..Manners::default() });
     wait_until("flags", || flags(&node) & NEGOTIATED == NEGOTIATED);
     assert_eq!(std::fs::read_to_string(kept.join(NAME)).unwrap(), format!("{features:#x}\n"));
+    // Nobody is to be found there again.
+    drop(socket);
     drop(front_end);
     assert_eq!(heard(&heard_here), DOWN);
     wait_until("no flags", || flags(&node) & NEGOTIATED == 0);

@@ -9,6 +9,7 @@
 )]
 
 // The other side of vhost-user.
+mod devices;
 #[allow(dead_code, unreachable_pub, reason = "the tests of ports use all of it")]
 #[path = "../../../io/tests/support/front_end.rs"]
 mod front_end;

@@ -15,7 +15,7 @@ const BURSTS: usize = 20;
 const QUIET: Duration = Duration::from_secs(2);
 
 /// A request for the sender's own address, as hosts send it when they come up.
-fn gratuitous_arp() -> Vec<u8> {
+pub(crate) fn gratuitous_arp() -> Vec<u8> {
     let (mac, address) = ([2, 0, 0, 0, 0, 9], [172, 30, 0, 9]);
     let mut frame = [&[0xff; 6][..], &mac, &[8, 6, 0, 1, 8, 0, 6, 4, 0, 1], &mac, &address].concat();
     frame.extend([&[0; 6][..], &address].concat());
