@@ -1,6 +1,8 @@
 //! The fast lanes and the full path give the same frames, counters and flow entries, whatever comes in and however
 //! the tables change between batches.
 
+use std::time::Instant;
+
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;
@@ -11,7 +13,7 @@ use vr_types::{Mac, VifId};
 use crate::changes::{Change, Flow};
 use crate::lab::{Lab, Traffic};
 use crate::packets::{self, Inet, TCP, UDP, Wrap};
-use crate::world::{FABRIC, GUEST_MAC, GUESTS, LABELS, PEER, PEER_MAC, REMOTE_MAC, VNI};
+use crate::world::{self, FABRIC, GUEST_MAC, GUESTS, LABELS, PEER, PEER_MAC, REMOTE_MAC, VNI};
 
 const ACK: u8 = 0x10;
 
@@ -128,10 +130,24 @@ impl FrameSpec {
 /// remembers the last packet's, and of a batch the packets that leave the lane count as its last ones.
 #[derive(Clone, Debug)]
 enum Event {
-    FromGuest { guest: usize, outwards: bool, frames: Vec<FrameSpec> },
-    FromFabric { stranger: bool, outwards: bool, frames: Vec<FrameSpec> },
+    FromGuest {
+        guest: usize,
+        outwards: bool,
+        frames: Vec<FrameSpec>,
+    },
+    FromFabric {
+        stranger: bool,
+        outwards: bool,
+        frames: Vec<FrameSpec>,
+    },
     Change(Change),
     Pass(u64),
+    /// The agent restarts and programs the same again, or exchanges the guests' devices; not in force yet.
+    Restart {
+        exchanged: bool,
+    },
+    /// What it has programmed is in force.
+    Switch,
 }
 
 fn flow() -> impl Strategy<Value = Flow> {
@@ -223,8 +239,19 @@ fn events() -> impl Strategy<Value = Vec<Event>> {
             .prop_map(|(stranger, outwards, frames)| Event::FromFabric { stranger, outwards, frames }),
         3 => change().prop_map(Event::Change),
         1 => (1..3000u64).prop_map(Event::Pass),
+        1 => any::<bool>().prop_map(|exchanged| Event::Restart { exchanged }),
+        1 => Just(Event::Switch),
     ];
     vec(event, 1..24)
+}
+
+/// Changes of everything but flows.
+fn change_of_tables() -> impl Strategy<Value = Change> {
+    change().prop_filter("a flow", |change| {
+        let is_of_flow =
+            matches!(change, Change::SetFlow { .. } | Change::Translate { .. } | Change::RemoveFlow(_));
+        !is_of_flow
+    })
 }
 
 /// Every flow forwarded and linked to its reverse, as after a busy while.
@@ -264,6 +291,14 @@ fn act(lab: &mut Lab, event: &Event) -> Vec<Traffic> {
         }
         Event::Change(change) => lab.command(|tables, datapath| change.apply(tables, datapath)),
         Event::Pass(milliseconds) => lab.pass(*milliseconds),
+        Event::Restart { exchanged } => lab.command(|tables, datapath| {
+            tables.reset(datapath);
+            let devices = if *exchanged { ["vif4", "vif3"] } else { ["vif3", "vif4"] };
+            world::program_devices(tables, datapath, devices);
+        }),
+        Event::Switch => lab.command(|tables, datapath| {
+            tables.finish_restart(Instant::now(), datapath);
+        }),
     }
 }
 
@@ -290,5 +325,34 @@ proptest! {
         }
         fast.close();
         full.close();
+    }
+
+    #[test]
+    fn after_a_restart_all_is_as_if_it_had_been_programmed_from_scratch(
+        before in vec(change_of_tables(), 0..8),
+        after in vec(change_of_tables(), 0..8),
+        exchanged in any::<bool>(),
+        events in events(),
+    ) {
+        let (mut restarted, mut fresh) = (Lab::new(true), Lab::new(true));
+        let mut during = vec![Event::Restart { exchanged }];
+        during.extend(after.into_iter().map(Event::Change));
+        for event in before.into_iter().map(Event::Change).chain(during.clone()).chain([Event::Switch]) {
+            act(&mut restarted, &event);
+        }
+        for event in &during[1..] {
+            act(&mut fresh, event);
+        }
+        // Another restart depends on the names of the one before.
+        for event in events.iter().filter(|event| !matches!(event, Event::Restart { .. })) {
+            let (ours, reference) = (act(&mut restarted, event), act(&mut fresh, event));
+            prop_assert_eq!(ours, reference, "frames after {:?}", event);
+            let (ours, reference) = (restarted.counts(), fresh.counts());
+            let different: Vec<_> = ours.iter().zip(&reference).filter(|(ours, other)| ours != other).collect();
+            prop_assert!(different.is_empty(), "after {:?}: {:#?}", event, different);
+            prop_assert_eq!(ours.len(), reference.len());
+        }
+        restarted.close();
+        fresh.close();
     }
 }

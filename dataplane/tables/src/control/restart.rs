@@ -5,7 +5,7 @@
 
 use std::time::{Duration, Instant};
 
-use vr_types::VifId;
+use vr_types::{Mac, VifId};
 
 use super::nexthop_store::NexthopStore;
 use super::restart_plan::Plan;
@@ -185,12 +185,26 @@ impl Tables {
     }
 
     /// Opens the ports of new interfaces; returns those that have none. Who kept its port hears of its interface.
-    fn open_ports(&self, plan: &Plan, datapath: &mut dyn Datapath) -> Vec<VifId> {
+    fn open_ports(&mut self, plan: &Plan, datapath: &mut dyn Datapath) -> Vec<VifId> {
         for (_, vif) in plan.kept.iter().filter_map(|(_, id)| Some((id, self.work.vif(*id)?))) {
             datapath.changed(vif);
         }
-        let added = plan.added.iter().filter_map(|id| self.work.vif(*id));
-        added.filter(|vif| datapath.attach(vif).is_err()).map(|vif| vif.id).collect()
+        let mut without_port = Vec::new();
+        for vif in plan.added.iter().filter_map(|id| self.work.vif(*id).cloned()).collect::<Vec<_>>() {
+            match datapath.attach(&vif) {
+                // The device is made just now.
+                Ok(Attached { mac: Some(mac), .. }) if vif.mac.is_zero() => self.set_mac(&vif, mac),
+                Ok(_) => {}
+                Err(_) => without_port.push(vif.id),
+            }
+        }
+        self.publish();
+        without_port
+    }
+
+    fn set_mac(&mut self, vif: &Vif, mac: Mac) {
+        self.work.vifs.set(vif.id.index(), Some(Vif { mac, ..vif.clone() }));
+        self.vif_changed(vif.id, vif.kind);
     }
 
     fn clear_counters(&mut self, datapath: &mut dyn Datapath) {

@@ -20,6 +20,8 @@ use super::support::{
 pub(crate) const POLICY: GracefulRestart =
     GracefulRestart { grace: Duration::from_mins(1), quiet: Duration::from_secs(2) };
 
+const DEVICE_MAC: Mac = Mac([2, 0, 0, 0, 9, 9]);
+
 /// What was asked of ports, in order.
 #[derive(Default)]
 pub(crate) struct Ports(Vec<String>);
@@ -27,7 +29,10 @@ pub(crate) struct Ports(Vec<String>);
 impl Datapath for Ports {
     fn attach(&mut self, vif: &Vif) -> Result<Attached, AttachError> {
         self.0.push(format!("attach {} {}", vif.id, vif.details.name));
-        Ok(Attached::default())
+        if vif.details.name == "refused" {
+            return Err(AttachError::Refused("for the test".to_owned()));
+        }
+        Ok(Attached { mtu: None, mac: Some(DEVICE_MAC) })
     }
 
     fn probe(&mut self, vif: &Vif) -> Result<Attached, AttachError> {
@@ -176,6 +181,20 @@ fn flags_of_devices_go_with_their_ports() {
     tables.finish_restart(Instant::now(), &mut NoPorts).unwrap();
     let expected = [VifFlags::GRO_NEEDED, VifFlags::MRG_RXBUF, VifFlags::empty()];
     assert_eq!([3, 4, 5].map(|id| seen(id, &mut reader)), expected);
+}
+
+#[test]
+fn a_port_is_opened_at_the_switch_with_what_its_device_says_then() {
+    let mut tables = restarted();
+    let own = GivenMac::Mac(Mac([2, 0, 0, 0, 8, 8]));
+    tables.vif_add(&guest(6, "without"), &mut NoPorts).unwrap();
+    tables.vif_add(&VifSpec { mac: own, ..guest(7, "with") }, &mut NoPorts).unwrap();
+    tables.vif_add(&guest(8, "refused"), &mut NoPorts).unwrap();
+    let report = tables.finish_restart(Instant::now(), &mut Ports::default()).unwrap();
+    assert_eq!((report.added, report.without_port), (3, vec![VifId(8)]));
+    let mut reader = tables.reader();
+    let macs = [6, 7, 8].map(|id| reader.latest().vif(VifId(id)).unwrap().mac);
+    assert_eq!(macs, [DEVICE_MAC, Mac([2, 0, 0, 0, 8, 8]), Mac::ZERO]);
 }
 
 #[test]
