@@ -92,6 +92,29 @@ fn excuses_are_for_files_that_exist() {
     }
 }
 
+/// Step files and specification are copies. Where what they were copied from lies beside the project, none is missing
+/// and none differs.
+#[test]
+fn copies_are_equal_to_their_originals() {
+    let project = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let shared = project.join("../shared");
+    if !shared.is_dir() {
+        eprintln!("skipped: copies_are_equal_to_their_originals: there are no originals beside the project");
+        return;
+    }
+    let mut compared = 0;
+    for (originals, copies) in [("conformance", folder()), ("spec", project.join("docs/spec"))] {
+        for original in std::fs::read_dir(shared.join(originals)).unwrap() {
+            let original = original.unwrap();
+            let copy = copies.join(original.file_name());
+            let same = std::fs::read(&copy).is_ok_and(|copy| copy == std::fs::read(original.path()).unwrap());
+            assert!(same, "{} is no copy of {}", copy.display(), original.path().display());
+            compared += 1;
+        }
+    }
+    assert!(compared > 30, "{compared} files");
+}
+
 /// The replay can fail: each kind of step, changed in one place, is noticed.
 #[test]
 fn changed_recordings_are_noticed() {
