@@ -20,8 +20,7 @@ const SERVER: PodId = PodId { node: 1, pod: 0 };
 const PORT: u16 = 7000;
 /// Entries of each table; a connection takes two.
 const ENTRIES: usize = 1024;
-const SMALLEST: &str = "[flows]\nclose_on_reset = true\n\
-                        [tables]\nnexthops = 1024\nlabels = 1024\nvrfs = 16\ninterfaces = 64\nflows = 1024\n\
+const SMALLEST: &str = "[tables]\nnexthops = 1024\nlabels = 1024\nvrfs = 16\ninterfaces = 64\nflows = 1024\n\
                         flow_overflow = 256\nbridge = 1024\nbridge_overflow = 256\n\
                         [buffers]\npackets = 2048\nsuper_frames = 64\n";
 /// Connections of each kind: three times what the tables hold.
@@ -98,7 +97,7 @@ fn connections_closed_by_both_sides_are_evicted() {
     ends.check(&mut open);
 }
 
-/// The client resets. Without `close_on_reset` that would be believed in few states only (forwarding.md 6.8).
+/// The client resets, in the middle of a session.
 #[test]
 fn connections_that_were_reset_are_evicted() {
     let mut ends = Ends::new("rst");
