@@ -26,6 +26,8 @@ use crate::status::{self, Source, StatusSocket};
 
 /// How long the control thread sleeps while nothing comes.
 const GLANCE: Duration = Duration::from_millis(200);
+/// And while flows have to make room.
+const PRESSED: Duration = Duration::from_millis(10);
 /// How often the addresses of the fabric devices are looked at.
 const ADDRESSES: Duration = Duration::from_secs(1);
 
@@ -47,12 +49,7 @@ pub(crate) fn run(config: &Config, record: Option<&Path>) -> Result<(), Failure>
         hugetlbfs,
         mock: config.mock,
         graceful_restart: config.agent.restart(),
-        options: Options {
-            release: config.compat.into(),
-            flow_hold_limit: config.flows.hold_limit.get() as i32,
-            close_flow_on_rst: config.flows.close_on_reset,
-            ..Options::default()
-        },
+        options: Options { release: config.compat.into(), ..config.flows.options() },
     })?;
     let (pool_set, pools) = PoolSet::new(workers, config.buffers.sizes())?;
     let fabrics = Fabrics::default();
@@ -130,10 +127,12 @@ fn control_loop(
     workers: &mut Workers<Factory>,
     signals: &Signals,
 ) -> anyhow::Result<()> {
-    let mut looked = Instant::now();
+    let began = Instant::now();
+    let mut looked = began;
     loop {
+        let glance = if tables.is_pressed() { PRESSED } else { GLANCE };
         let polled =
-            server.poll(tables, workers, GLANCE, Some(signals.fd())).context("waiting for requests")?;
+            server.poll(tables, workers, glance, Some(signals.fd())).context("waiting for requests")?;
         if polled.woken
             && let Some(signal) = signals.received()
         {
@@ -153,6 +152,7 @@ fn control_loop(
             tracing::info!(?report, "what the restarted agent has programmed is in force");
         }
         tables.housekeep();
+        tables.relieve(began.elapsed().as_nanos() as u64, workers);
         follow(tables, workers.factory(), &mut looked);
     }
 }

@@ -104,6 +104,7 @@ fn translate(options: Options, usable: &[usize], mounts: &str) -> Result<Start, 
         hold_limit: bounded("--vr_flow_hold_limit", options.hold_limit.or(Some(HOLD_LIMIT)))?
             .unwrap_or_default(),
         close_on_reset: options.close_on_reset != 0,
+        ..Flows::default()
     };
     config.workers = workers(usable, options.yield_option)?;
     config.threads = Threads {

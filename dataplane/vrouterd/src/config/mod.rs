@@ -3,6 +3,7 @@
 mod agent;
 mod control;
 mod error;
+mod flows;
 mod limits;
 mod release;
 mod sizes;
@@ -16,6 +17,7 @@ use vr_tables::control::Limits;
 pub(crate) use agent::Agent;
 pub(crate) use control::Control;
 pub(crate) use error::ConfigError;
+pub(crate) use flows::Flows;
 pub(crate) use limits::{AbsolutePath, Bounded, DeviceName, FeaturesDir, InstanceName, RingSize, SocketDir};
 pub(crate) use release::Compat;
 pub(crate) use sizes::{Buffers, TableSizes};
@@ -159,16 +161,6 @@ impl From<VhostUserRole> for vr_io::VhostUserRole {
     }
 }
 
-/// How flows begin and end; the agent may change the limit.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub(crate) struct Flows {
-    /// Flows that may wait for the agent at a time; 0 for no limit.
-    pub(crate) hold_limit: Bounded<0, { i32::MAX as u32 }, 8192>,
-    /// Any reset closes a TCP flow, whatever its sequence number.
-    pub(crate) close_on_reset: bool,
-}
-
 /// Messages to standard error.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -297,7 +289,7 @@ mod tests {
              flow_overflow = 1024\nbridge = 8192\nbridge_overflow = 2048\n\
              hugetlbfs = \"/dev/hugepages\"\ndrop_log = 7\n[control]\nmode = \"0660\"\ngroup = \"1\"\n\
              [buffers]\npackets = 4096\nsuper_frames = 64\n[log]\nlevel = \"debug\"\nfile = \"/l\"\n\
-             [vhost_user]\nrole = \"server\"\nfeatures = \"/f\"\n[flows]\nhold_limit = 0\nclose_on_reset = true\n",
+             [vhost_user]\nrole = \"server\"\nfeatures = \"/f\"\n",
         )
         .unwrap();
         assert_eq!(config.fabric.device.as_ref().map(super::DeviceName::as_str), Some("eth1"));
@@ -314,7 +306,6 @@ mod tests {
         assert_eq!((config.vhost_user_role(), config.control_port.get()), (VhostUserRole::Server, 5000));
         assert_eq!(config.vhost_user.features.path(), Path::new("/f"));
         assert_eq!(config.log.file, Some("/l".into()));
-        assert_eq!((config.flows.hold_limit.get(), config.flows.close_on_reset), (0, true));
         assert!(parse("mock = true\n").unwrap().mock);
     }
 
