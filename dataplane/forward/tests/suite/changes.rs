@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use vr_tables::control::{Datapath, FlowSpec, GivenMac, Reverse, Tables, VifSpec};
 use vr_tables::flow::{FlowAction, FlowFlags, FlowKey};
 use vr_tables::nexthop::NexthopFlags;
-use vr_tables::vif::VifFlags;
+use vr_tables::vif::{FatFlow, VifFlags};
 use vr_types::{Label, MirrorId, NexthopId};
 
 use crate::world::{
@@ -47,6 +47,9 @@ impl Flow {
     }
 }
 
+/// Rule of aggregation: UDP, port 53.
+const UDP_DNS: u32 = 0x11_0035;
+
 /// A change of the tables.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Change {
@@ -85,6 +88,11 @@ pub(crate) enum Change {
     },
     /// Switches the mirror of a guest.
     Mirror {
+        guest: usize,
+        on: bool,
+    },
+    /// Aggregates a guest's flows to port 53, or does not.
+    Aggregate {
         guest: usize,
         on: bool,
     },
@@ -138,6 +146,11 @@ impl Change {
                 let mirror = if on { VifFlags::MIRROR_RX | VifFlags::MIRROR_TX } else { VifFlags::empty() };
                 let spec = VifSpec { mirror: MirrorId(0), ..guest(which, VifFlags::POLICY | mirror) };
                 tables.vif_add(&spec, datapath).unwrap();
+            }
+            Self::Aggregate { guest: which, on } => {
+                let rules = if on { vec![UDP_DNS] } else { Vec::new() };
+                let fat_flow = Some(FatFlow { rules, ..FatFlow::default() });
+                tables.vif_add(&VifSpec { fat_flow, ..guest(which, VifFlags::POLICY) }, datapath).unwrap();
             }
         }
     }

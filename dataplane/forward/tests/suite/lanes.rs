@@ -228,6 +228,7 @@ fn change() -> impl Strategy<Value = Change> {
         1 => (0..2usize, any::<bool>(), any::<bool>())
             .prop_map(|(guest, bridged, there)| Change::Label { guest, bridged, there }),
         1 => (0..2usize, any::<bool>()).prop_map(|(guest, on)| Change::Mirror { guest, on }),
+        1 => (0..2usize, any::<bool>()).prop_map(|(guest, on)| Change::Aggregate { guest, on }),
     ]
 }
 

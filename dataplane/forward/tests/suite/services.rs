@@ -118,6 +118,30 @@ fn replies_to_the_host_reach_the_guest_that_asked() {
     }
 }
 
+/// A guest's BGP session with the node: its port on the host's address, and the TTL that a neighbour one hop away has.
+#[test]
+fn bgp_as_a_service() {
+    let mut lab = Lab::new(true);
+    lab.command(|tables, _| tables.nexthop_add(&to_host(NexthopFlags::RELAXED_POLICY)).unwrap());
+    let gateway = [10, 0, 0, 1];
+    let keys =
+        [key(TCP, [GUEST, gateway], [40_000, 179], ROUTED[0]), key(TCP, [PEER, NODE], [179, BOUND], TO_HOST)];
+    set_pair(&mut lab, keys, |which, spec| {
+        spec.action = Some(FlowAction::Nat);
+        let addresses = FlowFlags::SNAT | FlowFlags::DNAT | FlowFlags::VRFT | FlowFlags::BGP_SERVICE;
+        spec.flags |= addresses | [FlowFlags::SPAT, FlowFlags::DPAT][which];
+        (spec.vrf, spec.dvrf) = [(VRF, VrfId::FABRIC), (VrfId::FABRIC, VRF)][which];
+        spec.ttl = 255;
+    });
+    let out = from_guest(&mut lab, &packet([GUEST, gateway], TCP, [40_000, 179]));
+    assert_eq!(arrived(&out, FABRIC), ([NODE, PEER], [BOUND, 179]));
+    assert_eq!(out[0].bytes[22], 254, "of the flow, less one for routing");
+    let back = from_fabric(&mut lab, &packet([PEER, NODE], TCP, [179, BOUND]));
+    assert_eq!(arrived(&back, GUESTS[0]), ([gateway, GUEST], [179, 40_000]));
+    assert_eq!(back[0].bytes[22], 254);
+    lab.close();
+}
+
 /// What is not for the guest goes to the host, and nothing asks the agent about it.
 #[test]
 fn the_rest_goes_to_the_host() {
