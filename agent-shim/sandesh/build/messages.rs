@@ -252,7 +252,21 @@ fn write_message(out: &mut String, messages: &[Message]) {
             message.ident
         );
         _ = writeln!(out, "        Self::{}(Box::new(message))\n    }}\n}}\n", message.ident);
+        write_conversion(out, "", "Message", &message.ident, "*");
+        write_conversion(out, "<'a>", "&'a Message", &format!("&'a {}", message.ident), "");
     }
+}
+
+/// Writes how a message of one kind is taken out of one of any kind; the error is the message itself.
+fn write_conversion(out: &mut String, lifetime: &str, from: &str, to: &str, unbox: &str) {
+    let kind = to.trim_start_matches("&'a ");
+    _ = writeln!(out, "impl{lifetime} TryFrom<{from}> for {to} {{\n    type Error = {from};\n");
+    _ = writeln!(
+        out,
+        "    fn try_from(message: {from}) -> Result<Self, {from}> {{\n        match message {{"
+    );
+    _ = writeln!(out, "            Message::{kind}(message) => Ok({unbox}message),");
+    _ = writeln!(out, "            other => Err(other),\n        }}\n    }}\n}}\n");
 }
 
 fn write_schemas(out: &mut String, messages: &[Message]) {

@@ -65,13 +65,9 @@ impl Client {
     }
 
     /// As [`request`](Self::request), of which one object of type `T` is expected.
-    pub(crate) fn object<T>(
-        &mut self,
-        request: &dyn Record,
-        pick: impl Fn(Message) -> Option<T>,
-    ) -> Result<T, Failure> {
-        let objects = self.request(request)?;
-        objects.into_iter().find_map(pick).ok_or_else(|| anyhow!("the reply holds no object").into())
+    pub(crate) fn object<T: TryFrom<Message>>(&mut self, request: &dyn Record) -> Result<T, Failure> {
+        let object = self.request(request)?.into_iter().find_map(|object| T::try_from(object).ok());
+        object.ok_or_else(|| anyhow!("the reply holds no object").into())
     }
 
     /// Sends a dump request until everything is there; `advance` writes the key of the last object into the

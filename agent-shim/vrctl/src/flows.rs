@@ -8,7 +8,7 @@ use std::os::unix::fs::FileExt;
 
 use anyhow::Context;
 use sandesh::FlowOp;
-use sandesh::messages::{FlowReq, FlowTableData, Message};
+use sandesh::messages::{FlowReq, FlowTableData};
 use serde_json::{Value, json};
 
 use crate::client::Client;
@@ -76,16 +76,10 @@ impl FlowTable {
 pub(crate) fn table_data(client: &mut Client) -> Result<FlowTableData, Failure> {
     if client.is_r220() {
         let request = FlowReq { fr_op: FlowOp::FLOW_TABLE_GET, ..FlowReq::default() };
-        return client.object(&request, |message| match message {
-            Message::FlowReq(table) => Some(of_r220(*table)),
-            _ => None,
-        });
+        return client.object(&request).map(of_r220);
     }
     let request = FlowTableData { ftable_op: FlowOp::FLOW_TABLE_GET, ..FlowTableData::default() };
-    client.object(&request, |message| match message {
-        Message::FlowTableData(data) => Some(*data),
-        _ => None,
-    })
+    client.object::<FlowTableData>(&request)
 }
 
 /// What R2.20 says in another message.

@@ -3,6 +3,7 @@
 use std::io::{self, IsTerminal, Write};
 use std::time::{Duration, Instant};
 
+use sandesh::Message;
 use serde_json::Value;
 
 use crate::client::Client;
@@ -85,4 +86,15 @@ fn render<T: Item>(
         print(out, items)?;
     }
     Ok(())
+}
+
+/// Prints the objects of one kind.
+pub(crate) fn each<'a, T: 'a>(
+    objects: &'a [Message],
+    print: impl FnMut(&'a T) -> io::Result<()>,
+) -> io::Result<()>
+where
+    &'a T: TryFrom<&'a Message>,
+{
+    objects.iter().filter_map(|object| <&T>::try_from(object).ok()).try_for_each(print)
 }

@@ -1,14 +1,14 @@
 //! `dropstats`: packets that were dropped, by reason.
 
 use clap::Parser;
-use sandesh::messages::{DropStatsReq, Message, PktDropLogReq};
+use sandesh::messages::{DropStatsReq, PktDropLogReq};
 use sandesh::{Record, SandeshOp, Value};
 use std::io::{self, Write};
 
 use super::Word;
 use crate::failure::Failure;
 use crate::session::Session;
-use crate::view::{View, show};
+use crate::view::{View, each, show};
 
 mod log;
 
@@ -127,12 +127,7 @@ impl Word for DropStats {
             session,
             &self.view,
             |client| client.request(&request),
-            |out, objects| {
-                objects.iter().try_for_each(|object| match object {
-                    Message::DropStatsReq(drops) => print(out, drops),
-                    _ => Ok(()),
-                })
-            },
+            |out, objects| each(objects, |drops: &DropStatsReq| print(out, drops)),
         )
     }
 }

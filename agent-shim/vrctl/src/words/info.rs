@@ -10,7 +10,7 @@ use super::{Word, usages};
 use crate::failure::Failure;
 use crate::session::Session;
 use crate::text;
-use crate::view::{View, show};
+use crate::view::{View, each, show};
 
 /// Versions.
 #[derive(Debug, Parser)]
@@ -151,11 +151,6 @@ fn tell(session: &mut Session, view: &View, topic: i16, argument: &str, size: i3
                 }
             })
         },
-        |out, objects| {
-            objects.iter().try_for_each(|object| match object {
-                Message::InfoReq(piece) => write!(out, "{}", text::c_text(&piece.vdu_proc_info)),
-                _ => Ok(()),
-            })
-        },
+        |out, objects| each(objects, |piece: &InfoReq| write!(out, "{}", text::c_text(&piece.vdu_proc_info))),
     )
 }

@@ -9,6 +9,7 @@ use super::tables::{Actions, act};
 use crate::failure::Failure;
 use crate::session::Session;
 use crate::text;
+use crate::view::each;
 
 const HEADER: &str = "\
 Mirror Table
@@ -60,8 +61,8 @@ impl Word for Mirror {
         };
         act(session, &self.actions, request, advance, |out, objects| {
             writeln!(out, "{HEADER}")?;
-            objects.iter().try_for_each(|object| match object {
-                Message::MirrorReq(mirror) => writeln!(
+            each(objects, |mirror: &MirrorReq| {
+                writeln!(
                     out,
                     "{:5}{:11}{:>9}{:10}{:8}",
                     mirror.mirr_index,
@@ -69,8 +70,7 @@ impl Word for Mirror {
                     text::bits(mirror.mirr_flags as u32, &FLAGS),
                     mirror.mirr_vni,
                     mirror.mirr_vlan
-                ),
-                _ => Ok(()),
+                )
             })
         })
     }

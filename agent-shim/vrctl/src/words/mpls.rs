@@ -7,6 +7,7 @@ use super::Word;
 use super::tables::{Actions, act};
 use crate::failure::Failure;
 use crate::session::Session;
+use crate::view::each;
 
 /// Incoming MPLS labels and their nexthops.
 #[derive(Debug, Parser)]
@@ -34,10 +35,7 @@ impl Word for Mpls {
         };
         act(session, &self.actions, request, advance, |out, objects| {
             writeln!(out, "MPLS Input Label Map\n\n   Label    NextHop\n-------------------")?;
-            objects.iter().try_for_each(|object| match object {
-                Message::MplsReq(label) => writeln!(out, "{:8}{:10}", label.mr_label, label.mr_nhid),
-                _ => Ok(()),
-            })
+            each(objects, |label: &MplsReq| writeln!(out, "{:8}{:10}", label.mr_label, label.mr_nhid))
         })
     }
 }

@@ -208,10 +208,8 @@ fn advance(request: &mut RouteReq, last: &Message) {
 /// The file that holds the packet counters of bridge entries.
 fn counters(client: &mut Client) -> Result<PathBuf, Failure> {
     let request = BridgeTableData { btable_op: SandeshOp::GET, ..BridgeTableData::default() };
-    client.object(&request, |message| match message {
-        Message::BridgeTableData(table) => Some(PathBuf::from(table.btable_file_path)),
-        _ => None,
-    })
+    let table: BridgeTableData = client.object(&request)?;
+    Ok(PathBuf::from(table.btable_file_path))
 }
 
 /// The request for the route of an address.

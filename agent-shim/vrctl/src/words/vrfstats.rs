@@ -12,7 +12,7 @@ use super::{Word, usages};
 use crate::client::Client;
 use crate::failure::Failure;
 use crate::session::Session;
-use crate::view::{View, show};
+use crate::view::{View, each, show};
 
 /// Packets of VRFs, by the kind of their last nexthop.
 #[derive(Debug, Parser)]
@@ -50,10 +50,7 @@ impl Word for VrfStats {
             }),
         };
         show(session, &self.view, fetch, |out, objects| {
-            objects.iter().try_for_each(|object| match object {
-                Message::VrfStatsReq(stats) => print(out, stats),
-                _ => Ok(()),
-            })
+            each(objects, |stats: &VrfStatsReq| print(out, stats))
         })
     }
 }

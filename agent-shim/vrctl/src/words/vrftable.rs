@@ -10,7 +10,7 @@ use crate::client::Client;
 use crate::failure::Failure;
 use crate::session::Session;
 use crate::text;
-use crate::view::{View, show};
+use crate::view::{View, each, show};
 
 const HEADER: &str = "\
 VRF Table
@@ -70,16 +70,15 @@ impl Word for VrfTable {
         };
         show(session, &self.view, fetch, |out, objects| {
             writeln!(out, "{HEADER}")?;
-            objects.iter().try_for_each(|object| match object {
-                Message::VrfReq(vrf) => writeln!(
+            each(objects, |vrf: &VrfReq| {
+                writeln!(
                     out,
                     "{:6}{:>8}{:11}{:8}",
                     vrf.vrf_idx,
                     text::bits(vrf.vrf_flags as u32, &FLAGS),
                     vrf.vrf_hbfl_vif_idx,
                     vrf.vrf_hbfr_vif_idx
-                ),
-                _ => Ok(()),
+                )
             })
         })
     }

@@ -1,14 +1,14 @@
 //! `vrmemstats`: objects in memory.
 
 use clap::Parser;
-use sandesh::messages::{MemStatsReq, Message};
+use sandesh::messages::MemStatsReq;
 use sandesh::{Record, SandeshOp, Value};
 
 use super::usage::Usage;
 use super::{Word, usages};
 use crate::failure::Failure;
 use crate::session::Session;
-use crate::view::{View, show};
+use crate::view::{View, each, show};
 
 /// Fields in the order in which they are printed, without `vms_` and `_object`, and their names.
 const NAMES: [(&str, &str); 68] = [
@@ -104,12 +104,7 @@ impl Word for VrMemStats {
             session,
             &self.view,
             |client| client.request(&request),
-            |out, objects| {
-                objects.iter().try_for_each(|object| match object {
-                    Message::MemStatsReq(stats) => print(out, stats),
-                    _ => Ok(()),
-                })
-            },
+            |out, objects| each(objects, |stats: &MemStatsReq| print(out, stats)),
         )
     }
 }

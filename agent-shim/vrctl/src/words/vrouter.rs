@@ -9,7 +9,7 @@ use super::{Word, usages};
 use crate::client::Client;
 use crate::failure::Failure;
 use crate::session::Session;
-use crate::view::{View, show};
+use crate::view::{View, each, show};
 
 mod logging;
 mod print;
@@ -105,25 +105,16 @@ impl Word for Vrouter {
         if self.info {
             let is_r220 = session.client()?.is_r220();
             return show(session, &self.view, fetch, |out, objects| {
-                objects.iter().try_for_each(|object| match object {
-                    Message::VrouterOps(ops) => print::info(out, ops, is_r220),
-                    _ => Ok(()),
-                })
+                each(objects, |ops: &VrouterOps| print::info(out, ops, is_r220))
             });
         }
         if self.logging.is_question() {
             return show(session, &self.view, fetch, |out, objects| {
-                objects.iter().try_for_each(|object| match object {
-                    Message::VrouterOps(ops) => self.logging.answer(out, ops),
-                    _ => Ok(()),
-                })
+                each(objects, |ops: &VrouterOps| self.logging.answer(out, ops))
             });
         }
         let client = session.client()?;
-        let now = client.object(&get(), |message| match message {
-            Message::VrouterOps(ops) => Some(*ops),
-            _ => None,
-        })?;
+        let now = client.object::<VrouterOps>(&get())?;
         let mut request = self.options.request(&now);
         self.logging.write(&mut request);
         client.request(&request).map(drop)

@@ -7,6 +7,7 @@ use super::Word;
 use super::tables::{Actions, act};
 use crate::failure::Failure;
 use crate::session::Session;
+use crate::view::each;
 
 /// Incoming VXLAN network identifiers and their nexthops.
 #[derive(Debug, Parser)]
@@ -34,10 +35,7 @@ impl Word for Vxlan {
         };
         act(session, &self.actions, request, advance, |out, objects| {
             writeln!(out, "VXLAN Table\n\n VNID    NextHop\n----------------")?;
-            objects.iter().try_for_each(|object| match object {
-                Message::VxlanReq(vxlan) => writeln!(out, "{:5}{:11}", vxlan.vxlanr_vnid, vxlan.vxlanr_nhid),
-                _ => Ok(()),
-            })
+            each(objects, |vxlan: &VxlanReq| writeln!(out, "{:5}{:11}", vxlan.vxlanr_vnid, vxlan.vxlanr_nhid))
         })
     }
 }

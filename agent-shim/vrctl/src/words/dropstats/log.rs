@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use anyhow::anyhow;
 use serde_json::{Value, json};
 
-use super::{DropStatsReq, Failure, Message, PktDropLogReq, Record, SandeshOp, Session, View, show};
+use super::{DropStatsReq, Failure, PktDropLogReq, Record, SandeshOp, Session, View, show};
 use crate::client::Client;
 use crate::text;
 use crate::view::Item;
@@ -69,10 +69,7 @@ fn fetch(client: &mut Client, core: i16) -> Result<Vec<Dropped>, Failure> {
             vdl_log_idx: first,
             ..PktDropLogReq::default()
         };
-        let log = client.object(&request, |message| match message {
-            Message::PktDropLogReq(log) => Some(*log),
-            _ => None,
-        })?;
+        let log = client.object::<PktDropLogReq>(&request)?;
         if log.vdl_pkt_droplog_sysctl_en == 0 {
             // Not among the output, which scripts read line by line.
             writeln!(io::stderr(), "the vrouter keeps no log of dropped packets")?;

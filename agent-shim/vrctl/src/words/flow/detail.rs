@@ -7,7 +7,7 @@ use anyhow::anyhow;
 use sandesh::SandeshOp;
 use sandesh::constants::flow_flag::{VR_FLOW_FLAG_MIRROR, VR_FLOW_FLAG_VRFT};
 use sandesh::constants::nh_type;
-use sandesh::messages::{DropStatsReq, InterfaceReq, Message, NexthopReq, RouteReq};
+use sandesh::messages::{DropStatsReq, InterfaceReq, NexthopReq, RouteReq};
 
 use super::{Flow, FlowTable, View, names, show};
 use crate::client::Client;
@@ -71,10 +71,7 @@ impl Around {
             expected: way(client, flow.source_nexthop as i32)?,
             source: found(client, flow.vrf, flow.source)?,
             destination: found(client, next_vrf(flow), flow.destination)?,
-            drops: client.object(&drops, |message| match message {
-                Message::DropStatsReq(drops) => Some(*drops),
-                _ => None,
-            })?,
+            drops: client.object::<DropStatsReq>(&drops)?,
         })
     }
 }
@@ -96,19 +93,13 @@ fn way(client: &mut Client, id: i32) -> Result<Option<Way>, Failure> {
     if id < 0 {
         return Ok(None);
     }
-    let nexthop = client.object(&nh::request(id), |message| match message {
-        Message::NexthopReq(nexthop) => Some(*nexthop),
-        _ => None,
-    });
+    let nexthop = client.object::<NexthopReq>(&nh::request(id));
     let Some(nexthop) = maybe(nexthop)? else { return Ok(None) };
     let oif = nexthop.nhr_encap_oif_id.first().copied().filter(|oif| *oif >= 0);
     let vif = match oif {
         Some(oif) => {
             let request = InterfaceReq { h_op: SandeshOp::GET, vifr_idx: oif, ..InterfaceReq::default() };
-            maybe(client.object(&request, |message| match message {
-                Message::InterfaceReq(vif) => Some(*vif),
-                _ => None,
-            }))?
+            maybe(client.object::<InterfaceReq>(&request))?
         }
         None => None,
     };
@@ -116,10 +107,7 @@ fn way(client: &mut Client, id: i32) -> Result<Option<Way>, Failure> {
 }
 
 fn found(client: &mut Client, vrf: u16, address: IpAddr) -> Result<Option<Found>, Failure> {
-    let route = client.object(&rt::lookup(i32::from(vrf), address), |message| match message {
-        Message::RouteReq(route) => Some(*route),
-        _ => None,
-    });
+    let route = client.object::<RouteReq>(&rt::lookup(i32::from(vrf), address));
     let Some(route) = maybe(route)? else { return Ok(None) };
     let way = way(client, route.rtr_nh_id)?;
     Ok(Some(Found { route, way }))

@@ -9,7 +9,7 @@ use sandesh::constants::vif_flag::{
     VIF_FLAG_DHCP_ENABLED, VIF_FLAG_PMD, VIF_FLAG_POLICY_ENABLED, VIF_FLAG_SERVICE_IF, VIF_FLAG_VHOST_PHYS,
 };
 use sandesh::constants::{vif_transport, vif_type};
-use sandesh::messages::{InterfaceReq, Message, VrfAssignReq};
+use sandesh::messages::{InterfaceReq, VrfAssignReq};
 
 use super::core;
 use crate::failure::Failure;
@@ -200,10 +200,7 @@ pub(super) fn set(session: &mut Session, index: i32, vlan: i16, vrf: Option<i32>
     let vrf = vrf.context("--set needs --vrf")?;
     let client = session.client()?;
     let asked = InterfaceReq { h_op: SandeshOp::GET, vifr_idx: index, ..InterfaceReq::default() };
-    let vif = client.object(&asked, |message| match message {
-        Message::InterfaceReq(vif) => Some(*vif),
-        _ => None,
-    })?;
+    let vif = client.object::<InterfaceReq>(&asked)?;
     let flags = vif.vifr_flags | VIF_FLAG_SERVICE_IF;
     client.request(&InterfaceReq { h_op: SandeshOp::ADD, vifr_flags: flags, vifr_vrf: -1, ..vif })?;
     let assignment = VrfAssignReq {
