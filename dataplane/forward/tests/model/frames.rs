@@ -72,6 +72,28 @@ impl PacketSpec {
         }
     }
 
+    /// Nothing odd.
+    pub(crate) fn plain(side: Side) -> Self {
+        Self {
+            side,
+            to: Mac::VIRTUAL_ROUTER,
+            is_tagged: false,
+            ttl: 64,
+            part: Part::Whole,
+            tcp: (ACK, 100, 200),
+            without_sum: false,
+            error: None,
+            quotes_little: false,
+            other_icmp: None,
+            by_gre: false,
+            is_bridged: false,
+            peer: 0,
+            label_ttl: 64,
+            label_is_known: true,
+            len: 40,
+        }
+    }
+
     fn inner(&self, talk: &Talk) -> Vec<u8> {
         let (hosts, ports) = talk.ends(self.side);
         let is_icmp = matches!(talk.protocol, ICMP | ICMPV6);

@@ -3,20 +3,34 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by a panic")]
 
+/// Ends a function with an error where two values differ.
+macro_rules! same {
+    ($real:expr, $model:expr, $what:expr) => {
+        let (real, model) = ($real, $model);
+        if real != model {
+            return Err(format!("{}:\n   is {:?}\nought {:?}", $what, real, model));
+        }
+    };
+}
+
+mod compiled;
 mod frames;
 mod node;
 mod packets;
 mod random;
+mod recompiled;
 mod requests;
 mod spec;
 mod steps;
 mod talk;
+mod workers;
 mod world;
 
 use std::collections::BTreeMap;
 
 use vr_frame::FramePool;
 use vr_tables::control::{FlowSpec, Reverse};
+use vr_tables::flow::FlowKey;
 use vr_types::{DropReason, FlowIndex, VrfId};
 
 use node::{Node, Row};
@@ -28,16 +42,32 @@ use talk::{Side, Talk};
 /// For each of the two paths.
 const SEQUENCES: u64 = 50_000;
 
-/// The request as it is made now, when entries are where they are.
-fn request(model: &Model, talks: &[Talk], set: &SetSpec) -> FlowSpec {
+/// Where entries are now.
+trait Entries {
+    fn find(&self, key: &FlowKey) -> Option<u32>;
+    fn generation(&self, index: u32) -> Option<u8>;
+}
+
+impl Entries for Model {
+    fn find(&self, key: &FlowKey) -> Option<u32> {
+        Self::find(self, key)
+    }
+
+    fn generation(&self, index: u32) -> Option<u8> {
+        self.generations.get(index as usize).copied()
+    }
+}
+
+/// The request as it is made now.
+fn request(entries: &impl Entries, talks: &[Talk], set: &SetSpec) -> FlowSpec {
     let key = |side: Side| talks[set.talk].key(side);
     let index = match set.name {
-        Name::Fitting => model.find(&key(set.side)),
+        Name::Fitting => entries.find(&key(set.side)),
         Name::ByKey => None,
         Name::ByPosition(index) => Some(index),
     };
-    let generation = index.and_then(|index| model.generations.get(index as usize)).map_or(0, |now| *now);
-    let reverse = set.reverse.map_or(Reverse::Key(None), |(side, by_index)| match model.find(&key(side)) {
+    let generation = index.and_then(|index| entries.generation(index)).unwrap_or(0);
+    let reverse = set.reverse.map_or(Reverse::Key(None), |(side, by_index)| match entries.find(&key(side)) {
         Some(index) if by_index => Reverse::Index(FlowIndex(index)),
         _ => Reverse::Key(Some(key(side))),
     });
@@ -47,7 +77,6 @@ fn request(model: &Model, talks: &[Talk], set: &SetSpec) -> FlowSpec {
         generation: generation.wrapping_add(set.off),
         action: set.action,
         flags: set.flags,
-        flags1: 0,
         force_evict: set.force_evict,
         reverse,
         vrf: VrfId(set.vrfs[0]),
@@ -55,10 +84,8 @@ fn request(model: &Model, talks: &[Talk], set: &SetSpec) -> FlowSpec {
         mirrors: set.mirrors,
         ecmp_index: set.member,
         source_nexthop: set.source,
-        qos_map: -1,
         ttl: set.ttl,
-        underlay_index: -1,
-        drop_reason: 0,
+        ..requests::plain(key(set.side), VrfId(set.vrfs[0]))
     }
 }
 
@@ -79,15 +106,6 @@ fn rows_of(model: &Model) -> Vec<Row> {
         counted: (entry.packets, entry.bytes),
     };
     model.table.iter().map(row).collect()
-}
-
-macro_rules! same {
-    ($real:expr, $model:expr, $what:expr) => {
-        let (real, model) = ($real, $model);
-        if real != model {
-            return Err(format!("{}:\n   is {:?}\nought {:?}", $what, real, model));
-        }
-    };
 }
 
 fn hex(frames: Vec<(vr_types::VifId, Vec<u8>)>) -> Vec<String> {

@@ -13,10 +13,11 @@ use vr_tables::geometry::Geometry;
 use vr_tables::options::Options;
 use vr_tables::stats::Cores;
 use vr_tables::vif::{Vif, VifFlags};
-use vr_types::{DropReason, FlowIndex, VifId, WorkerId};
+use vr_types::{DropReason, FlowIndex, VifId, VrfId, WorkerId};
 
 use vr_wire::checksum;
 
+use crate::Entries;
 use crate::packets::UDP;
 use crate::spec::{Burst, Reply, Totals, Traffic};
 use crate::world::{self, FABRIC, FLOWS, VIFS, VRFS, guest};
@@ -40,6 +41,9 @@ impl Datapath for Changes {
 
     fn settle(&mut self) {}
 }
+
+/// What is sent, and by which interfaces.
+pub(crate) type Frames = Vec<(VifId, Vec<u8>)>;
 
 /// An entry as everybody sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -65,6 +69,33 @@ pub(crate) fn buffers() -> FramePool {
     PoolSet::new(1, SIZES).unwrap().1.remove(0)
 }
 
+/// Tables of the world's sizes.
+pub(crate) fn tables(workers: u8, close_flow_on_rst: bool) -> Tables {
+    let limits = Limits {
+        interfaces: 8,
+        nexthops: 100,
+        labels: 64,
+        vrfs: u32::from(VRFS),
+        flows: FLOWS,
+        bridge: Geometry { entries: 32, overflow: 16 },
+        ..Limits::default()
+    };
+    let options = Options { close_flow_on_rst, ..Options::default() };
+    Tables::new(TablesConfig { workers, limits, options, ..TablesConfig::default() }).unwrap()
+}
+
+/// What a worker works with.
+pub(crate) fn shared(tables: &Tables, worker: WorkerId) -> Shared {
+    Shared {
+        worker,
+        tables: tables.reader(),
+        flows: Arc::clone(tables.flow_table()),
+        grace: Arc::clone(tables.grace()),
+        stats: Arc::clone(&tables.worker_stats()[worker.index()]),
+        holds: Arc::clone(tables.holds()),
+    }
+}
+
 pub(crate) struct Node<'a> {
     tables: Tables,
     changes: Changes,
@@ -77,6 +108,16 @@ pub(crate) struct Node<'a> {
     is_fast: bool,
 }
 
+impl Entries for Node<'_> {
+    fn find(&self, key: &FlowKey) -> Option<u32> {
+        self.tables.flow_table().find(key, key.hash()).map(|index| index.0)
+    }
+
+    fn generation(&self, index: u32) -> Option<u8> {
+        Some(self.tables.flow_table().shared(FlowIndex(index))?.generation.load(Relaxed))
+    }
+}
+
 impl<'a> Node<'a> {
     pub(crate) fn new(
         has_policy: [bool; 3],
@@ -84,27 +125,10 @@ impl<'a> Node<'a> {
         is_fast: bool,
         pool: &'a mut FramePool,
     ) -> Self {
-        let limits = Limits {
-            interfaces: 8,
-            nexthops: 100,
-            labels: 64,
-            vrfs: u32::from(VRFS),
-            flows: FLOWS,
-            bridge: Geometry { entries: 32, overflow: 16 },
-            ..Limits::default()
-        };
-        let options = Options { close_flow_on_rst, ..Options::default() };
-        let mut tables = Tables::new(TablesConfig { limits, options, ..TablesConfig::default() }).unwrap();
+        let mut tables = tables(1, close_flow_on_rst);
         let mut changes = Changes::default();
         world::program(&mut tables, &mut changes);
-        let shared = Shared {
-            worker: WorkerId(0),
-            tables: tables.reader(),
-            flows: Arc::clone(tables.flow_table()),
-            grace: Arc::clone(tables.grace()),
-            stats: Arc::clone(&tables.worker_stats()[0]),
-            holds: Arc::clone(tables.holds()),
-        };
+        let shared = shared(&tables, WorkerId(0));
         let forwarder = if is_fast { Forwarder::new(shared) } else { Forwarder::full_path_only(shared) };
         let mut node = Self {
             tables,
@@ -178,6 +202,26 @@ impl<'a> Node<'a> {
             ..OptionsChange::default()
         });
         self.tables.publish();
+    }
+
+    /// Executes a command of another kind.
+    pub(crate) fn command<R>(
+        &mut self,
+        command: impl FnOnce(&mut Tables, &mut dyn Datapath) -> R,
+    ) -> (R, Frames) {
+        let result = command(&mut self.tables, &mut self.changes);
+        (result, self.settle())
+    }
+
+    /// Flows whose action is compiled and counts now.
+    pub(crate) fn compiled(&self) -> Vec<FlowIndex> {
+        let (flows, now) = (self.tables.flow_table(), self.tables.snapshot());
+        let is_compiled = |index: &FlowIndex| {
+            flows.hot(*index).is_some_and(|hot| {
+                hot.compiled(hot.state(), now.flow_epoch(hot.vrf()), &now.nexthop_epochs).is_some()
+            })
+        };
+        flows.indexes().filter(is_compiled).collect()
     }
 
     /// Ends all grace periods and takes what is to be sent.
@@ -257,6 +301,10 @@ impl<'a> Node<'a> {
             }
         }
         drops
+    }
+
+    pub(crate) fn vrf_counters(&self, vrf: u16) -> Vec<u64> {
+        self.tables.stats().vrf(VrfId(vrf)).to_vec()
     }
 
     pub(crate) fn traffic(&self, vif: u16) -> Traffic {

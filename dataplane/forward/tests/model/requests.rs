@@ -1,6 +1,8 @@
 //! Random requests about flows.
 
-use vr_tables::flow::{FlowAction, FlowFlags};
+use vr_tables::control::{FlowSpec, Reverse};
+use vr_tables::flow::{FlowAction, FlowFlags, FlowKey};
+use vr_types::VrfId;
 
 use crate::random::Random;
 use crate::talk::{SIDES, Side, Talk};
@@ -147,5 +149,28 @@ pub(crate) fn any_set(random: &mut Random, talk: usize) -> SetSpec {
         source: random.of(&[0, 0, 0, 20, 22, 24, 30, 31, 40, 41, 99]),
         ttl: if random.once_in(8) { random.of(&[1, 33]) } else { 0 },
         force_evict: false,
+    }
+}
+
+/// A request to let packets of a flow pass.
+pub(crate) fn plain(key: FlowKey, vrf: VrfId) -> FlowSpec {
+    FlowSpec {
+        index: None,
+        key: Some(key),
+        generation: 0,
+        action: Some(FlowAction::Forward),
+        flags: FlowFlags::ACTIVE,
+        flags1: 0,
+        force_evict: false,
+        reverse: Reverse::Key(None),
+        vrf,
+        dvrf: vrf,
+        mirrors: [255, 255],
+        ecmp_index: -1,
+        source_nexthop: 0,
+        qos_map: -1,
+        ttl: 0,
+        underlay_index: -1,
+        drop_reason: 0,
     }
 }

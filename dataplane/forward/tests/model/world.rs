@@ -140,7 +140,8 @@ fn ethernet(to: Mac, from: Mac) -> Vec<u8> {
     to.0.into_iter().chain(from.0).chain([8, 0]).collect()
 }
 
-fn to_guest(which: usize, (id, family): (u32, NexthopFamily)) -> NexthopSpec {
+/// A nexthop to a guest.
+pub(crate) fn to_guest(which: usize, (id, family): (u32, NexthopFamily)) -> NexthopSpec {
     NexthopSpec {
         interfaces: vec![GUESTS[which]],
         rewrite: ethernet(GUEST_MAC[which], Mac::VIRTUAL_ROUTER),
@@ -148,7 +149,8 @@ fn to_guest(which: usize, (id, family): (u32, NexthopFamily)) -> NexthopSpec {
     }
 }
 
-fn tunnel(id: u32, to: [u8; 4], flags: NexthopFlags) -> NexthopSpec {
+/// A tunnel.
+pub(crate) fn tunnel(id: u32, to: [u8; 4], flags: NexthopFlags) -> NexthopSpec {
     NexthopSpec {
         interfaces: vec![FABRIC],
         rewrite: ethernet(PEER_MAC, NODE_MAC),
@@ -158,7 +160,8 @@ fn tunnel(id: u32, to: [u8; 4], flags: NexthopFlags) -> NexthopSpec {
     }
 }
 
-fn composite((id, members): (u32, Members)) -> NexthopSpec {
+/// An ECMP nexthop.
+pub(crate) fn composite((id, members): (u32, Members)) -> NexthopSpec {
     NexthopSpec {
         members: members.iter().map(|member| member.map(|(id, _)| NexthopId(id))).collect(),
         labels: members.iter().map(|member| member.map_or(-1, |(_, label)| label as i32)).collect(),
@@ -172,7 +175,8 @@ fn composite((id, members): (u32, Members)) -> NexthopSpec {
     }
 }
 
-fn route(vrf: u16, prefix: Prefix, nexthop: u32, label: Option<u32>) -> RouteSpec {
+/// A route.
+pub(crate) fn route(vrf: u16, prefix: Prefix, nexthop: u32, label: Option<u32>) -> RouteSpec {
     RouteSpec {
         vrf: VrfId(vrf),
         prefix,
@@ -181,6 +185,13 @@ fn route(vrf: u16, prefix: Prefix, nexthop: u32, label: Option<u32>) -> RouteSpe
         flags: if label.is_some() { RouteFlags::LABEL_VALID } else { RouteFlags::empty() },
         mac: GivenMac::Absent,
     }
+}
+
+/// A bridge entry.
+pub(crate) fn bridge((vrf, mac, nexthop, label): (u16, Mac, u32, Option<u32>)) -> BridgeSpec {
+    let flags = if label.is_some() { BridgeFlags::LABEL_VALID } else { BridgeFlags::empty() };
+    let (mac, nexthop, label) = (GivenMac::Mac(mac), NexthopId(nexthop), label.unwrap_or(0));
+    BridgeSpec { vrf: VrfId(vrf), mac, nexthop, label, flags }
 }
 
 fn interfaces() -> [VifSpec; 6] {
@@ -242,10 +253,8 @@ pub(crate) fn program(tables: &mut Tables, datapath: &mut dyn Datapath) {
     for (label, nexthop) in LABELS {
         tables.label_add(Label(label), NexthopId(nexthop)).unwrap();
     }
-    for (vrf, mac, nexthop, label) in BRIDGES {
-        let flags = if label.is_some() { BridgeFlags::LABEL_VALID } else { BridgeFlags::empty() };
-        let (mac, nexthop, label) = (GivenMac::Mac(mac), NexthopId(nexthop), label.unwrap_or(0));
-        tables.bridge_add(&BridgeSpec { vrf: VrfId(vrf), mac, nexthop, label, flags }).unwrap();
+    for entry in BRIDGES {
+        tables.bridge_add(&bridge(entry)).unwrap();
     }
     for (vrf, host, nexthop, label) in ROUTES {
         tables.route_add(&route(vrf, Prefix::Inet(inet(host), 8), nexthop, label)).unwrap();
