@@ -5,10 +5,12 @@
 //! for people.
 
 mod fetch;
+mod flows;
 mod kinds;
 mod report;
 
 pub use fetch::{FetchError, fetch};
+pub use flows::{Flows, Memory, Quota};
 pub use kinds::KindFigures;
 pub use report::{Folding, Port, Report, Steering, Worker};
 

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::KindFigures;
+use crate::{Flows, KindFigures};
 
 /// What a daemon reports. Counters start with the daemon, or with the port.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -27,6 +27,9 @@ pub struct Report {
     /// How entries that packets touched are brought into the mapped tables.
     #[serde(default)]
     pub folding: Folding,
+    /// The flow table.
+    #[serde(default)]
+    pub flows: Flows,
 }
 
 /// Rounds in which the entries of the mapped tables that packets touched are brought up to date. Entries are marked in
@@ -137,6 +140,7 @@ impl fmt::Display for Report {
             writeln!(f, "{:<10} {:>14} {:>14} {per_packet:>16.3}", kind.kind, kind.packets, kind.syscalls)?;
         }
         self.write_folding(f)?;
+        self.flows.fmt(f)?;
         self.write_steering(f)
     }
 }
@@ -214,7 +218,8 @@ impl Report {
 
 #[cfg(test)]
 mod tests {
-    use super::{Folding, Port, Report, Steering, Worker};
+    use super::{Flows, Folding, Port, Report, Steering, Worker};
+    use crate::Quota;
 
     fn report() -> Report {
         let port = |kind: &str, packets, syscalls| Port {
@@ -235,6 +240,13 @@ mod tests {
                 counters: vec![("passed_other".to_owned(), 7), ("dropped_stale".to_owned(), 0)],
                 ..Steering::default()
             }],
+            flows: Flows {
+                used: 12_345,
+                evicted: 678,
+                recompiled: vec![4321],
+                vif_quotas: vec![Quota { number: 3, used: 900, refused: 77 }],
+                ..Flows::default()
+            },
             folding: Folding { rounds: 9, last_flows: 64, flows: 4160, ..Folding::default() },
             ..Report::default()
         }
@@ -243,7 +255,20 @@ mod tests {
     #[test]
     fn the_table_has_what_people_look_for() {
         let text = report().to_string();
-        for part in ["25.0%", "75.0%", "172.16.0.1", "passed_other", "0.010", "1.000", "9 rounds", "4160"] {
+        for part in [
+            "25.0%",
+            "75.0%",
+            "172.16.0.1",
+            "passed_other",
+            "0.010",
+            "1.000",
+            "9 rounds",
+            "4160",
+            "12345",
+            "678",
+            "4321",
+            " 77",
+        ] {
             assert!(text.contains(part), "{part} is missing in:\n{text}");
         }
         assert!(!text.contains("dropped_stale"), "what did not happen is left out:\n{text}");

@@ -115,6 +115,7 @@ pub struct WorkerStats {
     vrfs: Mapped<AtomicU64>,
     vif_limit: usize,
     vrf_limit: usize,
+    recompilations: AtomicU64,
 }
 
 #[inline]
@@ -136,6 +137,7 @@ impl WorkerStats {
             vrfs: Mapped::private((vrfs + 1) * VrfCounter::COUNT)?,
             vif_limit: vifs,
             vrf_limit: vrfs,
+            recompilations: AtomicU64::new(0),
         })
     }
 
@@ -174,6 +176,17 @@ impl WorkerStats {
     #[inline]
     pub fn dropped_many(&self, vif: VifId, reason: DropReason, count: u64) {
         add(self.vif_cell(vif, VIF_COUNTERS + reason.index()), count);
+    }
+
+    /// Counts a flow that was compiled anew because the tables had changed.
+    pub fn recompiled(&self) {
+        add(&self.recompilations, 1);
+    }
+
+    /// Such flows so far.
+    #[must_use]
+    pub fn recompilations(&self) -> u64 {
+        self.recompilations.load(Ordering::Relaxed)
     }
 
     /// Counts a packet of a VRF.

@@ -61,7 +61,7 @@ pub(crate) fn run(config: &Config, record: Option<&Path>) -> Result<(), Failure>
     };
     let mut workers = Workers::start(&tables, pools, &where_and_how, factory)?;
 
-    let source = Source::new(config, workers.monitor(), fabrics.clone());
+    let source = Source::new(config, &tables, workers.monitor(), fabrics.clone());
     let socket = StatusSocket::bind(&directory, source).context("making the status socket")?;
     // Workers have looked which CPUs there are; the thread of virtual machines comes from this one.
     placement::confine("control", &config.threads.control);

@@ -10,6 +10,7 @@ mod compat;
 mod config;
 mod daemon;
 mod exit;
+mod flow_figures;
 mod housekeeping;
 mod lock;
 mod placement;

@@ -10,8 +10,10 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use vr_observe::{Folding, Port, Report, SOCKET, Worker};
 use vr_runtime::{Monitor, PortEntry, WorkerFigures};
 use vr_shim::{Machine, MachinePort, MachineSource};
+use vr_tables::control::Tables;
 
 use crate::config::{Compat, Config};
+use crate::flow_figures::FlowFigures;
 use crate::ports::Fabrics;
 
 /// A reader that takes nothing for so long is left alone.
@@ -24,13 +26,15 @@ pub(crate) struct Source {
     started: Instant,
     monitor: Monitor,
     fabrics: Fabrics,
+    flows: FlowFigures,
 }
 
 impl Source {
-    pub(crate) fn new(config: &Config, monitor: Monitor, fabrics: Fabrics) -> Self {
+    pub(crate) fn new(config: &Config, tables: &Tables, monitor: Monitor, fabrics: Fabrics) -> Self {
         let instance = config.instance.as_str().to_owned();
         let control_port = (config.compat == Compat::R220).then_some(config.control_port.get() as u16);
-        Self { instance, control_port, started: Instant::now(), monitor, fabrics }
+        let (started, flows) = (Instant::now(), FlowFigures::new(tables));
+        Self { instance, control_port, started, monitor, fabrics, flows }
     }
 
     fn report(&self, folding: &Folding) -> Report {
@@ -43,6 +47,7 @@ impl Source {
             ports: self.monitor.ports().iter().map(port).collect(),
             steering: self.fabrics.report(),
             folding: folding.clone(),
+            flows: self.flows.report(),
         }
     }
 }

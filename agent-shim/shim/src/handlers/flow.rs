@@ -26,6 +26,9 @@ pub(super) fn handle(request: &FlowReq, context: &mut Context<'_>, replies: &mut
     let reply = set(request, &spec(request), context);
     object.fresp_index = reply.index.map_or(request.fr_index as u32, |index| index.0);
     object.fresp_gen_id = reply.generation;
+    let (packets, bytes) = reply.left;
+    (object.fresp_packets, object.fresp_bytes) = (packets as u32, bytes as u32);
+    object.fresp_stats_oflow = (bytes >> 32) as u32 & 0xffff | ((packets >> 32) as u32 & 0xff) << 16;
     if reply.deleted {
         object.fresp_flags = VR_FLOW_RESP_FLAG_DELETED;
     }

@@ -29,11 +29,12 @@ fn refuse(request: &FlowReq, replies: &mut ReplyWriter<'_>) {
 fn set(request: &FlowReq, context: &mut Context<'_>, replies: &mut ReplyWriter<'_>) {
     let flows = context.tables.flow_table();
     let entry = flow::index(request.fr_index).filter(|index| flows.in_use(*index));
-    let (packets, bytes) = entry.map_or((0, 0), |index| flows.counters(index));
+    let counted = entry.map(|index| flows.counters(index));
     let generation = entry.and_then(|index| Some(flows.hot(index)?.state().generation())).unwrap_or(0);
     let spec = FlowSpec { generation, ..flow::spec(request) };
     let deletes = !spec.flags.contains(FlowFlags::ACTIVE);
     let reply = flow::set(request, &spec, context);
+    let (packets, bytes) = counted.unwrap_or(reply.left);
     replies.response(match &reply.result {
         Err(CommandError::OtherKey) => -libc::EBADF,
         Err(CommandError::NotFound(_)) if deletes => -libc::EINVAL,

@@ -42,7 +42,7 @@ pub(super) fn flow_table(tables: &Tables) -> FlowTableData {
         ftable_cpus: workers as u32,
         ftable_oflow_entries: totals.used_overflow,
         ftable_hold_stat: hold_stat,
-        ftable_burst_free_tokens: tables.options().burst_tokens as u32,
+        ftable_burst_free_tokens: totals.burst_free,
         ftable_hold_entries: totals.holding as u32,
         ..FlowTableData::default()
     }

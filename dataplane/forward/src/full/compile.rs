@@ -41,6 +41,8 @@ impl Full<'_> {
             self.flows.set_translation(index, translation);
         }
         let tables = self.tables;
-        hot.compile(state, tables.flow_epoch(pkt.vrf), &tables.nexthop_epochs, &compiled);
+        if hot.compile(state, tables.flow_epoch(pkt.vrf), &tables.nexthop_epochs, &compiled) {
+            self.stats.recompiled();
+        }
     }
 }

@@ -36,13 +36,13 @@ impl Flow {
         if self.outwards { ([near, far], [self.port, 53]) } else { ([far, near], [53, self.port]) }
     }
 
-    fn key(self) -> FlowKey {
+    pub(crate) fn key(self) -> FlowKey {
         let ([source, destination], ports) = self.ends();
         let ([a, b], [c, d]) = (ports[0].to_be_bytes(), ports[1].to_be_bytes());
         FlowKey::inet(self.protocol, [a, b, c, d], NexthopId(ROUTED[self.guest]), source, destination)
     }
 
-    fn reversed(self) -> Self {
+    pub(crate) fn reversed(self) -> Self {
         Self { outwards: !self.outwards, ..self }
     }
 }
@@ -178,14 +178,14 @@ fn translate(
 }
 
 /// What names an existing flow.
-fn spec(tables: &Tables, flow: Flow, flags: FlowFlags) -> Option<FlowSpec> {
+pub(crate) fn spec(tables: &Tables, flow: Flow, flags: FlowFlags) -> Option<FlowSpec> {
     let key = flow.key();
     let index = tables.flow_table().find(&key, key.hash())?;
     let generation = tables.flow_table().shared(index)?.generation.load(Relaxed);
     Some(FlowSpec { index: Some(index), generation, ..new_spec(flow, flags) })
 }
 
-fn new_spec(flow: Flow, flags: FlowFlags) -> FlowSpec {
+pub(crate) fn new_spec(flow: Flow, flags: FlowFlags) -> FlowSpec {
     FlowSpec {
         index: None,
         key: Some(flow.key()),

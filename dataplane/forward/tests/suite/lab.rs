@@ -54,6 +54,7 @@ pub(crate) struct Lab {
     ports: Ports,
     forwarder: Option<Forwarder>,
     pool: FramePool,
+    packets: usize,
     output: Output,
     now: Now,
 }
@@ -71,12 +72,17 @@ impl Lab {
 
     /// The same with these options.
     pub(crate) fn with_options(options: Options, fast: bool) -> Self {
+        Self::of(options, Geometry { entries: 256, overflow: 64 }, SIZES, fast)
+    }
+
+    /// The same with these options, flow table and buffers.
+    pub(crate) fn of(options: Options, flows: Geometry, sizes: PoolSizes, fast: bool) -> Self {
         let limits = Limits {
             interfaces: 16,
             nexthops: 128,
             labels: 2048,
             vrfs: 4,
-            flows: Geometry { entries: 256, overflow: 64 },
+            flows,
             bridge: Geometry { entries: 64, overflow: 16 },
             ..Limits::default()
         };
@@ -99,12 +105,13 @@ impl Lab {
             holds: Arc::clone(tables.holds()),
         };
         let forwarder = if fast { Forwarder::new(shared) } else { Forwarder::full_path_only(shared) };
-        let (_, mut pools) = PoolSet::new(1, SIZES).unwrap();
+        let (_, mut pools) = PoolSet::new(1, sizes).unwrap();
         Self {
             tables,
             ports,
             forwarder: Some(forwarder),
             pool: pools.remove(0),
+            packets: sizes.packets as usize,
             output: Output::new(),
             now: Now(1_000_000_000),
         }
@@ -144,6 +151,17 @@ impl Lab {
         forwarder.as_mut().unwrap().tick(*now, pool, output);
         self.tables.housekeep();
         self.take()
+    }
+
+    /// What the daemon does every ten milliseconds while flows shall make room.
+    pub(crate) fn relieve(&mut self) -> Vec<Traffic> {
+        let now = self.now.0;
+        self.command(|tables, ports| tables.relieve(now, ports))
+    }
+
+    /// The tables.
+    pub(crate) fn tables(&self) -> &Tables {
+        &self.tables
     }
 
     fn take(&mut self) -> Vec<Traffic> {
@@ -223,7 +241,7 @@ impl Lab {
     /// Ends the node; every frame has to be back.
     pub(crate) fn close(mut self) {
         self.give_back();
-        assert_eq!(self.pool.available(), SIZES.packets as usize, "frames are missing");
+        assert_eq!(self.pool.available(), self.packets, "frames are missing");
     }
 
     fn give_back(&mut self) {

@@ -22,8 +22,6 @@ pub(super) struct FlowCounts {
     deleted: u64,
     /// Entries that the agent put back to HOLD.
     held: u64,
-    /// Entries that made room without the agent.
-    pub(super) evicted: u64,
 }
 
 pub(super) const fn invalid(what: &'static str) -> CommandError {
@@ -285,7 +283,7 @@ impl Tables {
             created: created.saturating_sub(self.flow_counts.held),
             hold_overflows: self.holds.refused.load(Relaxed),
             holding: self.holds.outstanding(),
-            evicted: self.flow_counts.evicted,
+            evicted: self.flows.evictions(),
             burst_free: self.holds.burst.free(self.work.options.burst().tokens),
         }
     }

@@ -34,14 +34,13 @@ impl Tables {
         if action == FlowAction::Hold {
             self.holds.evicted.fetch_add(1, Relaxed);
         }
-        self.flow_counts.evicted += 1;
         self.leaving.evict(&self.flows, index);
         Some(action)
     }
 
     /// Takes away what evicted flows have left in the table.
     pub(super) fn flow_clear_evicted(&mut self) {
-        if self.flow_counts.evicted > 0 {
+        if self.flows.evictions() > 0 {
             self.flows.clear_evicted();
         }
     }

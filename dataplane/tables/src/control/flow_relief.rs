@@ -7,24 +7,31 @@ use std::sync::atomic::Ordering::{Acquire, Relaxed};
 use vr_types::FlowIndex;
 
 use super::{Datapath, Tables};
-use crate::flow::{Candidate, FlowAction, FlowFlags, FlowTable, SharedFlow, TcpFlags};
+use crate::flow::{Candidate, FlowAction, FlowFlags, FlowTable, HotFlow, SharedFlow, TcpFlags};
 
 const TCP: u8 = 6;
-/// Entries that are looked at in one call.
+/// Entries of an area that are looked at in one call.
 const LOOKED_AT: usize = 32_768;
 /// Entries that are evicted in one call at the most.
 const EVICTED: usize = 1024;
-/// A round over the table takes at least so long, in nanoseconds: an entry goes if it was there in the round before.
-const ROUND: u64 = 1_000_000_000;
+/// So long the hand rests between two rounds, in nanoseconds: an entry goes if it was there in the round before.
+const REST: u64 = 1_000_000_000;
 
-/// The hand of a clock that goes round over the table.
+/// Clocks whose hands go round over the table.
 #[derive(Default)]
 pub(super) struct Relief {
-    /// Per entry, the generation of its user when the hand came by last. Empty until the hand first moves.
+    /// Per entry, the generation of its user when a hand came by last. Empty until a hand first moves.
     seen: Vec<u8>,
+    /// One for the entries in buckets, and one for the overflow area.
+    clocks: [Clock; 2],
+}
+
+#[derive(Clone, Copy, Default)]
+struct Clock {
+    /// Entries of the area that the hand has passed in this round.
     hand: usize,
-    /// When the present round began, nanoseconds.
-    began: u64,
+    /// When the last round ended, nanoseconds.
+    ended: u64,
 }
 
 /// How many entries should go.
@@ -36,88 +43,139 @@ struct Need {
     entries: usize,
 }
 
+impl Need {
+    const fn is_met(self) -> bool {
+        self.holds == 0 && self.entries == 0
+    }
+
+    fn less(&mut self, holds: usize, entries: usize) {
+        self.holds = self.holds.saturating_sub(holds);
+        self.entries = self.entries.saturating_sub(entries);
+    }
+}
+
 impl Tables {
     /// Makes room for new flows if that is configured and there is little: flows that wait for the agent go first, then
     /// TCP connections that were never established and flows whose reverse has seen no packet, each not before it was
-    /// there for a round of the scan, which is one second or more. `now` is the time in nanoseconds of a monotonic
-    /// clock. Each call looks at a bounded part of the table. To be called every ten milliseconds or so while
-    /// [`Tables::is_pressed`].
+    /// there for a second. `now` is the time in nanoseconds of a monotonic clock. Each call looks at a bounded part of
+    /// the table, and evicts a bounded number. To be called every ten milliseconds or so while [`Tables::is_pressed`].
     pub fn relieve(&mut self, now: u64, datapath: &mut dyn Datapath) {
         self.recycle();
-        let need = self.need();
-        if need == Need::default() {
+        let [main, overflow] = self.need();
+        if main.is_met() && overflow.is_met() {
             return;
         }
-        let total = self.flows.geometry().total();
+        let (entries, total) = (self.flows.geometry().entries as usize, self.flows.geometry().total());
         self.relief.seen.resize(total, 0);
-        if self.relief.hand == 0 {
-            if now.saturating_sub(self.relief.began) < ROUND {
-                return;
-            }
-            self.relief.began = now;
-        }
-        let first = self.relief.hand;
-        let last = total.min(first + LOOKED_AT);
-        self.relief.hand = if last == total { 0 } else { last };
-        self.relieve_part(first as u32..last as u32, need, datapath);
+        let holds = self.turn(0, 0..entries, main, now, datapath);
+        self.turn(1, entries..total, Need { holds, ..overflow }, now, datapath);
     }
 
     /// Whether flows should make room, or some are on their way out: then it should not be long until the next
     /// [`Tables::relieve`].
     #[must_use]
     pub fn is_pressed(&self) -> bool {
-        self.flows.has_candidates() || !self.leaving.is_empty() || self.need() != Need::default()
+        self.flows.has_candidates()
+            || !self.leaving.is_empty()
+            || self.need().iter().any(|need| !need.is_met())
     }
 
-    fn need(&self) -> Need {
+    /// How many should go of the entries in buckets, and of the overflow area.
+    fn need(&self) -> [Need; 2] {
         if !self.work.options.flows.protect {
-            return Need::default();
+            return [Need::default(); 2];
         }
         let limit = u64::from(self.work.options.flow_hold_limit.unsigned_abs());
         let geometry = self.flows.geometry();
         let (main, overflow) = self.flows.used();
         // Without an overflow area a bucket is full long before the table is.
-        let main_room = if geometry.overflow == 0 { geometry.entries / 2 } else { geometry.entries };
-        Need {
-            holds: over(self.holds.outstanding(), limit),
-            entries: over(u64::from(main), u64::from(main_room))
-                .max(over(u64::from(overflow), u64::from(geometry.overflow))),
-        }
+        let room = if geometry.overflow == 0 { geometry.entries / 2 } else { geometry.entries };
+        let holds = over(self.holds.outstanding(), limit);
+        [(main, room), (overflow, geometry.overflow)]
+            .map(|(used, room)| Need { holds, entries: over(u64::from(used), u64::from(room)) })
     }
 
-    fn relieve_part(&mut self, part: Range<u32>, need: Need, datapath: &mut dyn Datapath) {
-        let flows = std::sync::Arc::clone(&self.flows);
+    /// Moves a hand on. Returns how many that wait for the agent should still go.
+    fn turn(
+        &mut self,
+        number: usize,
+        area: Range<usize>,
+        mut need: Need,
+        now: u64,
+        datapath: &mut dyn Datapath,
+    ) -> usize {
+        let Clock { hand, ended } = self.relief.clocks[number];
+        if need.is_met() || hand == 0 && now.saturating_sub(ended) < REST {
+            return need.holds;
+        }
+        let next = area.len().min(hand + LOOKED_AT);
+        let old = self.old(area.start + hand..area.start + next);
+        let evicted = self.evict_waiting(&old, &mut need, datapath);
+        // Not always the same ones first.
+        let start = now as usize % old.len().max(1);
+        self.evict_unestablished(old[start..].iter().chain(&old[..start]), need.entries, EVICTED - evicted);
+        self.relief.clocks[number] =
+            if next == area.len() { Clock { hand: 0, ended: now } } else { Clock { hand: next, ended } };
+        need.holds
+    }
+
+    /// The entries of a part that were there in the round before, with their actions.
+    fn old(&mut self, part: Range<usize>) -> Vec<(Candidate, FlowAction)> {
         let mut old = Vec::new();
-        let mut evicted = 0;
-        for index in part.map(FlowIndex) {
-            let Some(hot) = flows.hot(index) else { continue };
-            let state = hot.state();
-            if !state.is_active() {
+        for index in part.map(|index| FlowIndex(index as u32)) {
+            let Some(state) = self.flows.hot(index).map(HotFlow::state).filter(|state| state.is_active())
+            else {
                 continue;
-            }
+            };
             let generation = state.generation();
             let seen = std::mem::replace(&mut self.relief.seen[index.index()], generation);
-            let candidate = Candidate { index, generation };
-            if seen != generation {
-                continue;
-            }
-            if state.action() != FlowAction::Hold {
-                old.push(candidate);
-            } else if evicted < need.holds.max(need.entries).min(EVICTED) && self.evict(candidate).is_some() {
-                evicted += 1;
-                datapath.flow_changed(index);
+            if seen == generation {
+                old.push((Candidate { index, generation }, state.action()));
             }
         }
-        for candidate in old {
-            if evicted >= need.entries.min(EVICTED) {
+        old
+    }
+
+    /// Evicts flows that wait for the agent while some should go; how many that were.
+    fn evict_waiting(
+        &mut self,
+        old: &[(Candidate, FlowAction)],
+        need: &mut Need,
+        datapath: &mut dyn Datapath,
+    ) -> usize {
+        let mut evicted = 0;
+        for (candidate, _) in old.iter().filter(|(_, action)| *action == FlowAction::Hold) {
+            if need.is_met() || evicted == EVICTED {
+                break;
+            }
+            if self.evict(*candidate).is_some() {
+                need.less(1, 1);
+                evicted += 1;
+                datapath.flow_changed(candidate.index);
+            }
+        }
+        evicted
+    }
+
+    /// Evicts flows that are not established, until so many entries have gone.
+    fn evict_unestablished<'a>(
+        &mut self,
+        old: impl Iterator<Item = &'a (Candidate, FlowAction)>,
+        need: usize,
+        most: usize,
+    ) {
+        let flows = std::sync::Arc::clone(&self.flows);
+        let mut gone = 0;
+        for (candidate, _) in old.filter(|(_, action)| *action != FlowAction::Hold) {
+            if gone >= need.min(most) {
                 return;
             }
-            evicted += self.evict_unestablished(&flows, candidate);
+            gone += self.evict_with_reverse(&flows, *candidate);
         }
     }
 
     /// Evicts a flow with its reverse if it is no established one; how many entries that are.
-    fn evict_unestablished(&mut self, flows: &FlowTable, candidate: Candidate) -> usize {
+    fn evict_with_reverse(&mut self, flows: &FlowTable, candidate: Candidate) -> usize {
         let Some(shared) = flows.shared(candidate.index) else { return 0 };
         let linked = linked(flows, candidate.index, shared);
         if is_established(flows, candidate.index, shared, linked) || self.evict(candidate).is_none() {

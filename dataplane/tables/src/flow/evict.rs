@@ -63,6 +63,12 @@ impl FlowTable {
         self.show(index);
     }
 
+    /// Entries evicted so far.
+    #[must_use]
+    pub fn evictions(&self) -> u64 {
+        self.evictions.load(Relaxed)
+    }
+
     /// The next entry that a worker has marked.
     pub(crate) fn next_candidate(&self) -> Option<Candidate> {
         self.candidates.pop()
@@ -97,6 +103,7 @@ impl FlowTable {
         let started = theirs && shared.start_change(FlowFlags::DELETE_MARKED);
         if started {
             shared.flags.fetch_or(FlowFlags::EVICT_CANDIDATE.bits(), Release);
+            self.evictions.fetch_add(1, Relaxed);
             self.show(index);
         }
         started

@@ -179,8 +179,9 @@ impl HotFlow {
         low | u32::from(high) == 0
     }
 
-    /// Stores what was compiled for this state and these epochs. For the owning worker only.
-    pub fn compile(&self, state: State, epoch: u32, nexthops: &NexthopEpochs, compiled: &Compiled) {
+    /// Stores what was compiled for this state and these epochs. For the owning worker only. Says whether it takes the
+    /// place of what only epochs had voided.
+    pub fn compile(&self, state: State, epoch: u32, nexthops: &NexthopEpochs, compiled: &Compiled) -> bool {
         let [a, b, c, d, e, f] = compiled.mac.0;
         self.source.store(compiled.source.bits(), Relaxed);
         let label = compiled.label.unwrap_or(0) & LABEL_MASK;
@@ -199,7 +200,9 @@ impl HotFlow {
             | if compiled.label.is_some() { LABEL_VALID } else { 0 }
             | u64::from(state.version()) << VERSION_SHIFT;
         self.egress.store(egress, Relaxed);
-        self.epoch.store(sum(epoch, nexthops.of(compiled.checked_by)), Relaxed);
+        let (before, now) = (self.epoch.load(Relaxed), sum(epoch, nexthops.of(compiled.checked_by)));
+        self.epoch.store(now, Relaxed);
+        before != 0 && before != now
     }
 
     /// Counts one packet. For the owning worker only.

@@ -58,6 +58,8 @@ pub struct FlowTable {
     pub(super) ports: ServicePorts,
     /// Entries that workers have marked for eviction.
     pub(super) candidates: ArrayQueue<Candidate>,
+    /// How many were evicted.
+    pub(super) evictions: AtomicU64,
     pub(super) quotas: Option<Quotas>,
 }
 
@@ -109,6 +111,7 @@ impl FlowTable {
             used_overflow: AtomicU32::new(0),
             ports: ServicePorts::default(),
             candidates: ArrayQueue::new(CANDIDATES),
+            evictions: AtomicU64::new(0),
             quotas: None,
         })
     }

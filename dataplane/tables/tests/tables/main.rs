@@ -4,9 +4,11 @@
 mod bridge;
 mod bridge_threads;
 mod epochs;
+mod evicting;
 mod flow_threads;
 mod flows;
 mod folding;
+mod large;
 mod refused_flows;
 mod refused_small;
 mod refused_ways;

@@ -127,3 +127,38 @@ fn an_accepted_change_is_one() {
     set(&mut tables, &FlowSpec { action: Some(FlowAction::Drop), ..good }).result.unwrap();
     assert_ne!(dump(&tables), before, "what the other tests compare shows changes");
 }
+
+/// What may be wrong with a request about an entry, in the order in which it is looked for.
+const WRONG: [i32; 8] = [EBUSY, EINVAL, EBADF, EFAULT, EINVAL, EINVAL, EINVAL, EINVAL];
+
+fn spoil(tables: &mut Tables, spec: &mut FlowSpec, what: usize) {
+    let flags = &tables.flow_table().shared(spec.index.unwrap()).unwrap().flags;
+    match what {
+        0 => drop(flags.fetch_or(FlowFlags::NEW_FLOW.bits(), Relaxed)),
+        1 => drop(flags.fetch_or(FlowFlags::DELETE_MARKED.bits(), Relaxed)),
+        2 => spec.generation = spec.generation.wrapping_add(1),
+        3 => spec.key = Some(flow_key(9)),
+        4 => (spec.flags, spec.dvrf) = (spec.flags | FlowFlags::VRFT, VrfId(VRFS as u16)),
+        5 => spec.flags |= FlowFlags::MIRROR,
+        6 => spec.flags |= FlowFlags::RFLOW_VALID,
+        _ => spec.action = None,
+    }
+}
+
+/// Every combination of wrong things, for a change and for a removal: the first one decides.
+#[test]
+fn of_several_wrong_things_the_first_one_is_told() {
+    for wrong in 1u32..1 << WRONG.len() {
+        for active in [FlowFlags::ACTIVE, FlowFlags::empty()] {
+            let (mut tables, good) = with_flow();
+            let mut spec = FlowSpec { flags: active, ..good };
+            let all = (0..WRONG.len()).filter(|what| wrong >> what & 1 == 1);
+            all.clone().for_each(|what| spoil(&mut tables, &mut spec, what));
+            // An action is not looked at in a removal.
+            match all.filter(|what| *what < 7 || !active.is_empty()).map(|what| WRONG[what]).next() {
+                Some(errno) => drop(refused(&mut tables, errno, &spec)),
+                None => assert!(set(&mut tables, &spec).deleted),
+            }
+        }
+    }
+}

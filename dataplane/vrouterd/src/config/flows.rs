@@ -18,7 +18,7 @@ pub(crate) struct Flows {
     /// Any reset closes a TCP flow, whatever its sequence number.
     pub(crate) close_on_reset: bool,
     /// Packets that one flow may keep waiting for the agent.
-    pub(crate) hold_queue: Bounded<1, 256, 3>,
+    pub(crate) hold_queue: Bounded<1, 64, 3>,
     /// Half-open and one-way flows make room when there is little.
     pub(crate) protect: bool,
     /// Entries that packets may make in one VRF; 0 for no bound.

@@ -2,40 +2,44 @@
 //! three threads with the atomics, orders and fences of `flow`, `grace` and `publish`.
 #![allow(clippy::unwrap_used, reason = "a test fails by a panic")]
 
+mod bucket;
+mod evicting;
+mod views;
+
 use loom::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release, SeqCst};
 use loom::sync::atomic::{AtomicU32, fence};
 use loom::sync::{Arc, Mutex};
 use loom::thread;
 
-fn model(check: impl Fn() + Sync + Send + 'static) {
+pub(crate) fn model(check: impl Fn() + Sync + Send + 'static) {
     let mut builder = loom::model::Builder::new();
     builder.preemption_bound = Some(3);
     builder.check(check);
 }
 
 /// One worker's counter of `grace::Grace`.
-struct Batch(AtomicU32);
+pub(crate) struct Batch(AtomicU32);
 
 impl Batch {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self(AtomicU32::new(0))
     }
 
-    fn enter(&self) {
+    pub(crate) fn enter(&self) {
         self.0.store(self.0.load(Relaxed) | 1, Relaxed);
         fence(SeqCst);
     }
 
-    fn leave(&self) {
+    pub(crate) fn leave(&self) {
         self.0.store((self.0.load(Relaxed) | 1) + 1, Release);
     }
 
-    fn token(&self) -> u32 {
+    pub(crate) fn token(&self) -> u32 {
         fence(SeqCst);
         self.0.load(Acquire)
     }
 
-    fn passed(&self, token: u32) -> bool {
+    pub(crate) fn passed(&self, token: u32) -> bool {
         token.is_multiple_of(2) || self.0.load(Acquire) != token
     }
 }
