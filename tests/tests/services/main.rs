@@ -9,6 +9,7 @@
 
 mod balanced;
 mod closed;
+mod flood;
 mod metadata;
 mod outside;
 mod translated;
