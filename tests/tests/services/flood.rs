@@ -8,8 +8,8 @@ use std::os::fd::AsRawFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use agent_sim::topology::{AGENT_VIF, PodId, Topology, pod_vif};
 use agent_sim::table::{self, Entry};
+use agent_sim::topology::{AGENT_VIF, PodId, Topology, pod_vif};
 use agent_sim::{Agent, flows, statistics};
 use nix::sys::socket::{
     AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, SockaddrIn, sendmsg, setsockopt, socket,
@@ -163,7 +163,9 @@ impl Scene {
     fn left(&self) -> Vec<Entry> {
         let calm = self.nodes.topology.pod(CALM).address;
         let mut entries = table::entries(&self.nodes.sockets(0)).unwrap();
-        entries.retain(|entry| entry.is_live() && ![entry.tuple.source, entry.tuple.destination].contains(&calm));
+        entries.retain(|entry| {
+            entry.is_live() && ![entry.tuple.source, entry.tuple.destination].contains(&calm)
+        });
         entries
     }
 
