@@ -5,6 +5,10 @@ pub struct Machine {
     pub workers: usize,
     /// Their ports, one entry for each queue, in the order in which they were opened.
     pub ports: Vec<MachinePort>,
+    /// Packet buffers of all workers.
+    pub buffers: u64,
+    /// Those of them that are free.
+    pub free_buffers: u64,
 }
 
 /// One queue of a port. Counters start with the port.

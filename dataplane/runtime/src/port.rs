@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use vr_io::Port;
-use vr_tables::control::{AttachError, Attached};
+use vr_tables::control::{AttachError, Attached, DeviceTotals};
 use vr_tables::vif::Vif;
 use vr_types::{Mac, VifId};
 
@@ -86,6 +86,11 @@ pub trait PortFactory {
 
     /// Interfaces have other numbers: old and new ones.
     fn renumbered(&mut self, _moves: &[(VifId, VifId)]) {}
+
+    /// What the network device of an interface of the fabric has counted.
+    fn device_totals(&self, _vif: VifId) -> DeviceTotals {
+        DeviceTotals::default()
+    }
 
     /// An interface was changed.
     fn changed(&mut self, _vif: &Vif) {}

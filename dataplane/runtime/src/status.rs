@@ -24,6 +24,7 @@ struct Cells {
     looks: AtomicU64,
     handed_off: AtomicU64,
     handoff_full: AtomicU64,
+    free_buffers: AtomicU64,
 }
 
 /// Figures of one worker at one moment.
@@ -51,6 +52,8 @@ pub struct WorkerFigures {
     pub handed_off: u64,
     /// Packets dropped because that worker's ring was full.
     pub handoff_full: u64,
+    /// Packet buffers of its own that are free.
+    pub free_buffers: u64,
 }
 
 fn add(cell: &AtomicU64, count: u64) {
@@ -92,6 +95,10 @@ impl Status {
         add(&self.cells.handoff_full, 1);
     }
 
+    pub(crate) fn has_free(&self, buffers: usize) {
+        self.cells.free_buffers.store(buffers as u64, Ordering::Relaxed);
+    }
+
     pub(crate) fn heartbeat(&self) -> u64 {
         self.cells.heartbeat.load(Ordering::Relaxed)
     }
@@ -111,6 +118,7 @@ impl Status {
             looks: get(&cells.looks),
             handed_off: get(&cells.handed_off),
             handoff_full: get(&cells.handoff_full),
+            free_buffers: get(&cells.free_buffers),
         }
     }
 }

@@ -236,6 +236,7 @@ impl Worker {
         self.deliver(own);
         self.slots.count_losses(&self.stats);
         self.pool.collect();
+        own.status.has_free(self.pool.available());
     }
 
     /// Sleeps until something happens, if the ports allow it; says what time it is then.

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use vr_forward::{Forwarder, Now, Output, Shared};
 use vr_frame::{Batch, FramePool};
-use vr_tables::control::{AttachError, Attached, Datapath, PortTotals, Tables};
+use vr_tables::control::{AttachError, Attached, Datapath, DeviceTotals, PortTotals, Tables};
 use vr_tables::grace::Grace;
 use vr_tables::stats::Cores;
 use vr_tables::vif::Vif;
@@ -215,6 +215,10 @@ impl<F: PortFactory> Datapath for Workers<F> {
         self.tell_all(vif, |done| Command::Detach { vif, done });
         self.monitor.ports.change(|ports| ports.retain(|port| port.vif != vif));
         self.factory.closed(vif);
+    }
+
+    fn device_totals(&self, vif: VifId) -> DeviceTotals {
+        self.factory.device_totals(vif)
     }
 
     fn port_totals(&self, vif: VifId, cores: Cores) -> PortTotals {

@@ -83,7 +83,8 @@ pub(crate) fn run(config: &Config, record: Option<&Path>) -> Result<(), Failure>
     let shared: Vec<PathBuf> = [tables.flow_file(), tables.bridge_file()].into_iter().flatten().collect();
     access::grant(&config.control, &sockets, &shared)?;
     let server = server.with_recorder(recorder.transpose()?);
-    let mut server = server.with_machine(status::machine(workers.monitor()));
+    let mut server =
+        server.with_machine(status::machine(workers.monitor(), u64::from(config.buffers.sizes().packets)));
     tracing::info!(directory = %directory.display(), "serving");
     control_loop(&mut server, &mut tables, &mut workers, &signals)?;
     Ok(())

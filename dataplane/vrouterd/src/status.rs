@@ -52,8 +52,8 @@ impl Source {
     }
 }
 
-/// Workers and ports for the utilities.
-pub(crate) fn machine(monitor: Monitor) -> MachineSource {
+/// Workers, each with so many packet buffers, and ports for the utilities.
+pub(crate) fn machine(monitor: Monitor, buffers: u64) -> MachineSource {
     let port = |entry: &PortEntry| {
         let figures = entry.counters.figures();
         MachinePort {
@@ -68,9 +68,14 @@ pub(crate) fn machine(monitor: Monitor) -> MachineSource {
             tx_dropped: figures.tx_dropped(),
         }
     };
-    Box::new(move || Machine {
-        workers: monitor.workers().len(),
-        ports: monitor.ports().iter().map(port).collect(),
+    Box::new(move || {
+        let workers = monitor.workers();
+        Machine {
+            workers: workers.len(),
+            ports: monitor.ports().iter().map(port).collect(),
+            buffers: workers.len() as u64 * buffers,
+            free_buffers: workers.iter().map(|worker| worker.free_buffers).sum(),
+        }
     })
 }
 

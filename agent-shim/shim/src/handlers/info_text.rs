@@ -12,6 +12,8 @@ use crate::{About, Machine, MachinePort};
 
 /// Cores of the original that are no workers: the numbers of its forwarding cores start here.
 const FIRST_LCORE: usize = 10;
+/// The packet buffers of all workers.
+const POOL: &str = "rss_mempool";
 /// Fragments take no buffers of their own; tools look for these rows.
 const UNUSED_POOLS: [&str; 2] = ["frag_direct_mempool", "frag_indirect_mempool"];
 
@@ -25,7 +27,7 @@ pub(super) fn text(topic: i16, about: &About, machine: &Machine, tables: &Tables
         info_msg::INFO_VER_DPDK => {
             format!("DPDK Version: none, vrouter-xdp {}\n{}", about.version, version(about))
         }
-        info_msg::INFO_MEMPOOL => pools(),
+        info_msg::INFO_MEMPOOL => pools(machine),
         info_msg::INFO_LCORE => workers(machine),
         info_msg::INFO_STATS => stats(&fabric(machine, tables)),
         info_msg::INFO_APP => application(machine, &fabric(machine, tables)),
@@ -39,11 +41,13 @@ fn version(about: &About) -> String {
     format!("vRouter version: {}\n", about.build_info())
 }
 
-fn pools() -> String {
+fn pools(machine: &Machine) -> String {
     let line = "-".repeat(51);
     let mut text = format!("{line}\nName\t\t\tSize\tUsed\tAvailable\n{line}\n");
+    let (all, free) = (machine.buffers, machine.free_buffers);
+    // Writing to a String cannot fail.
+    let _ = writeln!(text, "{POOL:<20}\t{all}\t{}\t{free}\t", all.saturating_sub(free));
     for name in UNUSED_POOLS {
-        // Writing to a String cannot fail.
         let _ = writeln!(text, "{name:<20}\t0\t0\t0\t");
     }
     text.push('\n');
@@ -136,7 +140,9 @@ mod tests {
 
     #[test]
     fn queues_are_numbered_for_each_interface() {
-        let machine = Machine { workers: 2, ports: vec![port(0, 0), port(0, 1), port(5, 1)] };
+        let ports = vec![port(0, 0), port(0, 1), port(5, 1)];
+        let machine = Machine { workers: 2, ports, buffers: 16_384, free_buffers: 16_000 };
+        assert!(super::pools(&machine).contains("\nrss_mempool         \t16384\t384\t16000\t\n"));
         assert_eq!(
             workers(&machine),
             "No. of forwarding lcores: 2 \n\nLcore 10: \n\tInterface: eth0                Queue ID: 0 \n\n\

@@ -3,7 +3,7 @@
 use sandesh::constants::response::VR_MESSAGE_PAGE_SIZE;
 use sandesh::messages::{DropStatsReq, InterfaceReq};
 use sandesh::{Compat, SandeshOp, encoded_len};
-use vr_tables::control::Datapath;
+use vr_tables::control::{Datapath, DeviceTotals};
 use vr_tables::stats::{Cores, Stats};
 use vr_tables::vif::{Vif, VifKind};
 use vr_types::Mac;
@@ -22,6 +22,10 @@ const PREFIX: usize = 18;
 pub(super) fn object(vif: &Vif, stats: &Stats, datapath: &dyn Datapath, cores: Cores) -> InterfaceReq {
     let totals = stats.vif(vif.id, cores);
     let port = datapath.port_totals(vif.id, cores);
+    let device = match vif.kind {
+        VifKind::Physical => datapath.device_totals(vif.id),
+        _ => DeviceTotals::default(),
+    };
     let details = &vif.details;
     let is_sub = vif.kind == VifKind::VirtualVlan;
     let (ip6_u, ip6_l) = convert::raw_inet6(vif.ip6);
@@ -51,6 +55,13 @@ pub(super) fn object(vif: &Vif, stats: &Stats, datapath: &dyn Datapath, cores: C
         vifr_port_opackets: port.out_packets as i64,
         vifr_port_oerrors: port.out_errors as i64,
         vifr_port_osyscalls: port.out_syscalls as i64,
+        vifr_dev_ibytes: device.in_bytes as i64,
+        vifr_dev_ipackets: device.in_packets as i64,
+        vifr_dev_ierrors: device.in_errors as i64,
+        vifr_dev_inombufs: device.in_no_buffers as i64,
+        vifr_dev_obytes: device.out_bytes as i64,
+        vifr_dev_opackets: device.out_packets as i64,
+        vifr_dev_oerrors: device.out_errors as i64,
         vifr_ref_cnt: 1,
         vifr_mac: vif.mac.0.to_vec(),
         vifr_ip: convert::raw_inet(vif.ip),

@@ -43,7 +43,7 @@ fn machine() -> Machine {
     let of_all =
         |worker| [(0, "eth1"), (1, "vhost0"), (2, "unix")].map(|(vif, name)| port(vif, name, worker));
     let ports = of_all(0).into_iter().chain([port(5, "tapperf", 0)]).chain(of_all(1)).collect();
-    Machine { workers: 2, ports }
+    Machine { workers: 2, ports, buffers: 16_384, free_buffers: 16_384 }
 }
 
 fn about() -> About {

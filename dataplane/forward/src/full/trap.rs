@@ -1,6 +1,7 @@
 //! Packets for the agent (forwarding.md 1.4, control.md 6).
 
 use vr_frame::Offload;
+use vr_tables::stats::VifCounter;
 use vr_types::{DropReason, Release, Trap, TrapReason};
 use vr_wire::agent_header::{AgentHeader, Form};
 
@@ -35,6 +36,7 @@ impl Full<'_> {
         pkt.offload = Offload::NONE;
         let form = self.agent_header();
         if pkt.frame.push(form.len() + ETHERNET).is_none() {
+            self.stats.vif(agent.id, VifCounter::OutErrors, 1);
             return self.drop(pkt, DropReason::Push);
         }
         let header = AgentHeader::for_trap(pkt.vif, pkt.vrf, trap).to_bytes();

@@ -5,6 +5,7 @@ mod ethtool;
 mod link;
 mod netlink;
 mod request;
+mod statistics;
 mod watch;
 
 use std::os::fd::{AsFd, OwnedFd};
@@ -17,6 +18,7 @@ pub use ethtool::{Feature, Queues, feature, queues, set_feature, spread_udp};
 pub(crate) use link::announce;
 pub use link::{create_macvlan, create_veth, create_vlan, delete, set_ipv6_autoconfiguration};
 pub(crate) use request::Request;
+pub use statistics::{Statistics, statistics};
 pub use watch::DeviceWatch;
 
 /// The index of a device.

@@ -10,7 +10,7 @@ use vr_io::{Pkt0Port, Pkt0Socket, Port};
 use vr_runtime::Polling;
 use vr_tables::vif::VifFlags;
 
-use crate::lab::{AGENT, Lab, PATIENCE, guest, patiently};
+use crate::lab::{AGENT, Lab, PATIENCE, SIZES, guest, patiently};
 
 /// Sleeping to its end takes 100 ms, and half of that in the mean: a lost wake-up shows in the median.
 const SOON: Duration = Duration::from_millis(25);
@@ -163,4 +163,17 @@ fn a_command_wakes_a_worker() {
     fall_asleep();
     lab.close([]);
     assert!(start.elapsed() < Duration::from_secs(2), "sleepers end when they are told to");
+}
+
+/// What is on its way through a worker is missing from what it says.
+#[test]
+fn workers_tell_how_many_buffers_they_have() {
+    let lab = Lab::new(2, Polling::Balanced);
+    let monitor = lab.monitor();
+    for worker in 0..2 {
+        patiently("all buffers", || {
+            (monitor.workers()[worker].free_buffers == u64::from(SIZES.packets)).then_some(())
+        });
+    }
+    lab.close([]);
 }

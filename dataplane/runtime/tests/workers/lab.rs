@@ -18,7 +18,7 @@ use vr_types::{Mac, NexthopId, VifId, VrfId};
 use vr_wire::checksum;
 
 /// Buffers of each worker and of the test.
-const SIZES: PoolSizes = PoolSizes { packets: 4096, supers: 8 };
+pub(crate) const SIZES: PoolSizes = PoolSizes { packets: 4096, supers: 8 };
 /// Frames that a wire of a guest holds.
 pub(crate) const WIRE: usize = 2048;
 /// How long anything may take on a slow day.

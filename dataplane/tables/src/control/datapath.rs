@@ -42,6 +42,25 @@ pub struct DeviceChange {
     pub up: bool,
 }
 
+/// What the network device of an interface has counted, since it is there.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct DeviceTotals {
+    /// Bytes received.
+    pub in_bytes: u64,
+    /// Packets received.
+    pub in_packets: u64,
+    /// Packets that could not be received.
+    pub in_errors: u64,
+    /// Of these, those for which there was no room.
+    pub in_no_buffers: u64,
+    /// Bytes sent.
+    pub out_bytes: u64,
+    /// Packets sent.
+    pub out_packets: u64,
+    /// Packets that could not be sent.
+    pub out_errors: u64,
+}
+
 /// What the ports of one interface have counted: losses at the device, which no stage of the pipeline sees.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PortTotals {
@@ -110,6 +129,11 @@ pub trait Datapath {
     /// packet of such a port meets the other tables.
     fn renumber(&mut self, _moves: &[(VifId, VifId)], publish: &mut dyn FnMut()) {
         publish();
+    }
+
+    /// What the network device of an interface of the fabric has counted.
+    fn device_totals(&self, _vif: VifId) -> DeviceTotals {
+        DeviceTotals::default()
     }
 
     /// An interface that has a port was changed. Called before the change is published.

@@ -40,7 +40,7 @@ use vr_types::{Vni, VrfId};
 
 pub use bridge::{BridgeSpec, BridgeView};
 pub use config::{LimitError, Limits, TablesConfig};
-pub use datapath::{AttachError, Attached, Datapath, DeviceChange, PortTotals};
+pub use datapath::{AttachError, Attached, Datapath, DeviceChange, DeviceTotals, PortTotals};
 pub use error::CommandError;
 pub use flow_spec::{FlowReply, FlowSpec, FlowTotals, Reverse};
 pub use given::GivenMac;

@@ -1,7 +1,7 @@
 //! What changes outside while the daemon runs: addresses, MTU and state of devices.
 
 use vr_io::netdev::{self, DeviceWatch};
-use vr_tables::control::DeviceChange;
+use vr_tables::control::{DeviceChange, DeviceTotals};
 use vr_types::VifId;
 
 use super::Factory;
@@ -89,6 +89,20 @@ impl Factory {
 }
 
 impl Underlay {
+    /// What the device has counted; nothing when it is gone.
+    pub(super) fn totals(&self) -> DeviceTotals {
+        let figures = netdev::statistics(&self.device).unwrap_or_default();
+        DeviceTotals {
+            in_bytes: figures.rx_bytes,
+            in_packets: figures.rx_packets,
+            in_errors: figures.rx_errors + figures.rx_no_room,
+            in_no_buffers: figures.rx_no_room,
+            out_bytes: figures.tx_bytes,
+            out_packets: figures.tx_packets,
+            out_errors: figures.tx_errors,
+        }
+    }
+
     /// What has changed. A device that is gone is down.
     fn look(&mut self) -> Option<DeviceChange> {
         let mtu = netdev::mtu(&self.device).unwrap_or(self.mtu);

@@ -20,7 +20,7 @@ use std::path::PathBuf;
 use vr_frame::PoolSet;
 use vr_io::{Pkt0Socket, netdev};
 use vr_runtime::{KernelMac, Opened, PortFactory, Queue};
-use vr_tables::control::{AttachError, Attached};
+use vr_tables::control::{AttachError, Attached, DeviceTotals};
 use vr_tables::vif::{Vif, VifFlags, VifKind};
 use vr_types::VifId;
 
@@ -157,6 +157,13 @@ impl PortFactory for Factory {
         for (old, new) in moves {
             tracing::info!(%old, %new, "an interface keeps its port under another number");
         }
+    }
+
+    fn device_totals(&self, vif: VifId) -> DeviceTotals {
+        self.underlays
+            .iter()
+            .find(|underlay| underlay.vif == vif)
+            .map_or_else(DeviceTotals::default, Underlay::totals)
     }
 
     fn changed(&mut self, vif: &Vif) {

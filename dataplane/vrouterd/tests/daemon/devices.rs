@@ -13,6 +13,7 @@ use crate::traps::gratuitous_arp;
 const FABRIC: i32 = 0;
 const MTU: i16 = 9;
 const STATUS: i16 = 85;
+const DEVICE_IN_PACKETS: i16 = 30;
 
 fn shown(node: &Node, field: i16) -> i64 {
     let get = Message::new("vr_interface_req").i32(1, 1).i32(6, FABRIC).stop();
@@ -86,5 +87,6 @@ fn a_fabric_device_goes_down_and_comes_up() {
         });
         Box::new(wire).close(&mut pool);
     }
+    assert!(shown(&node, DEVICE_IN_PACKETS) >= 2, "the kernel counts them too");
     daemon.end();
 }
