@@ -208,19 +208,29 @@ fn a_restarted_agent_sees_its_own_objects_only() {
         assert!(!replies[0].is_empty());
         assert_eq!(replies[0], replies[1]);
     };
-    former.iter().for_each(|request| both(request));
+    for request in &former {
+        both(request);
+    }
     for part in program.chunks(program.len().div_ceil(4)) {
         both(&reset);
         // Out of order: nexthops are missing.
         part.iter().rev().chain(part).for_each(|request| both(request));
-        dumps().iter().for_each(|request| both(request));
+        for request in &dumps() {
+            both(request);
+        }
     }
     both(&reset);
-    program.iter().for_each(|request| both(request));
-    dumps().iter().for_each(|request| both(request));
+    for request in &program {
+        both(request);
+    }
+    for request in &dumps() {
+        both(request);
+    }
     assert!(graceful.tables.is_restarting());
     graceful.tables.finish_restart(Instant::now(), &mut NoPackets).unwrap();
-    dumps().iter().for_each(|request| assert_eq!(graceful.ask(request), strict.ask(request)));
+    for request in &dumps() {
+        assert_eq!(graceful.ask(request), strict.ask(request));
+    }
 }
 
 #[test]
