@@ -18,7 +18,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("steer-abi", &[]),
     ("steer-loader", &["steer-abi"]),
     ("vr-observe", &[]),
-    ("vr-runtime", &["vr-forward", "vr-io"]),
+    ("vr-runtime", &["vr-forward", "vr-io", "vr-observe"]),
     ("sandesh", &[]),
     ("vr-shim", &["sandesh", "vr-tables"]),
     ("vrctl", &["sandesh", "vr-observe"]),

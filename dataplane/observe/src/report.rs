@@ -51,7 +51,7 @@ pub struct Folding {
 }
 
 /// One worker.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Worker {
     /// Packets received from ports.
     pub packets: u64,
@@ -73,6 +73,8 @@ pub struct Worker {
     pub handed_off: u64,
     /// Packets dropped because that worker's ring was full.
     pub handoff_full: u64,
+    /// Packet buffers of its own that are free.
+    pub free_buffers: u64,
 }
 
 /// One queue of a port.

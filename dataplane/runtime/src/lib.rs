@@ -28,5 +28,4 @@ mod workers;
 pub use monitor::{Monitor, PortEntry};
 pub use polling::Polling;
 pub use port::{KernelMac, Opened, PortFactory, Queue};
-pub use status::WorkerFigures;
 pub use workers::{StartError, Workers, WorkersConfig};

@@ -3,11 +3,11 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use vr_io::{PortCounters, PortKind};
+use vr_observe::Worker;
 use vr_tables::control::PortTotals;
 use vr_tables::stats::Cores;
 use vr_types::{VifId, WorkerId};
 
-use crate::WorkerFigures;
 use crate::mailbox::Mailbox;
 use crate::moves::Moves;
 
@@ -90,7 +90,7 @@ pub struct Monitor {
 impl Monitor {
     /// Each worker's figures at this moment.
     #[must_use]
-    pub fn workers(&self) -> Vec<WorkerFigures> {
+    pub fn workers(&self) -> Vec<Worker> {
         self.mailboxes.iter().map(|mailbox| mailbox.status.figures()).collect()
     }
 
@@ -103,6 +103,11 @@ impl Monitor {
     /// The latest sign of life of any worker, nanoseconds of `CLOCK_MONOTONIC`; 0 before the first.
     #[must_use]
     pub fn heartbeat(&self) -> u64 {
-        self.mailboxes.iter().map(|mailbox| mailbox.status.heartbeat()).max().unwrap_or(0)
+        self.heartbeats().max().unwrap_or(0)
+    }
+
+    /// The latest sign of life of each worker.
+    pub fn heartbeats(&self) -> impl Iterator<Item = u64> {
+        self.mailboxes.iter().map(|mailbox| mailbox.status.heartbeat())
     }
 }

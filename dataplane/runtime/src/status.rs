@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crossbeam::utils::CachePadded;
 use vr_forward::Now;
+use vr_observe::Worker;
 
 /// Figures of one worker. Only the worker writes them.
 #[derive(Default)]
@@ -25,35 +26,6 @@ struct Cells {
     handed_off: AtomicU64,
     handoff_full: AtomicU64,
     free_buffers: AtomicU64,
-}
-
-/// Figures of one worker at one moment.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct WorkerFigures {
-    /// When it last showed that it lives, nanoseconds of `CLOCK_MONOTONIC`.
-    pub heartbeat: u64,
-    /// Packets received from ports.
-    pub packets: u64,
-    /// Passes over the ports that found something to do.
-    pub busy_passes: u64,
-    /// Passes that found nothing.
-    pub idle_passes: u64,
-    /// Times that it slept.
-    pub sleeps: u64,
-    /// Nanoseconds in busy passes.
-    pub busy_ns: u64,
-    /// Nanoseconds in idle passes.
-    pub idle_ns: u64,
-    /// Nanoseconds asleep.
-    pub asleep_ns: u64,
-    /// System calls that asked which ports have something, or waited for that.
-    pub looks: u64,
-    /// Packets handed to another worker that owns the port.
-    pub handed_off: u64,
-    /// Packets dropped because that worker's ring was full.
-    pub handoff_full: u64,
-    /// Packet buffers of its own that are free.
-    pub free_buffers: u64,
 }
 
 fn add(cell: &AtomicU64, count: u64) {
@@ -103,11 +75,11 @@ impl Status {
         self.cells.heartbeat.load(Ordering::Relaxed)
     }
 
-    pub(crate) fn figures(&self) -> WorkerFigures {
+    /// All but the heartbeat, at this moment.
+    pub(crate) fn figures(&self) -> Worker {
         let get = |cell: &AtomicU64| cell.load(Ordering::Relaxed);
         let cells = &self.cells;
-        WorkerFigures {
-            heartbeat: get(&cells.heartbeat),
+        Worker {
             packets: get(&cells.packets),
             busy_passes: get(&cells.busy_passes),
             idle_passes: get(&cells.idle_passes),

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use vr_observe::{Folding, Port, Report, SOCKET, Worker};
-use vr_runtime::{Monitor, PortEntry, WorkerFigures};
+use vr_observe::{Folding, Port, Report, SOCKET};
+use vr_runtime::{Monitor, PortEntry};
 use vr_shim::{Machine, MachinePort, MachineSource};
 use vr_tables::control::Tables;
 
@@ -43,7 +43,7 @@ impl Source {
             instance: self.instance.clone(),
             control_port: self.control_port,
             uptime: self.started.elapsed().as_secs(),
-            workers: self.monitor.workers().iter().map(worker).collect(),
+            workers: self.monitor.workers(),
             ports: self.monitor.ports().iter().map(port).collect(),
             steering: self.fabrics.report(),
             folding: folding.clone(),
@@ -77,21 +77,6 @@ pub(crate) fn machine(monitor: Monitor, buffers: u64) -> MachineSource {
             free_buffers: workers.iter().map(|worker| worker.free_buffers).sum(),
         }
     })
-}
-
-fn worker(figures: &WorkerFigures) -> Worker {
-    Worker {
-        packets: figures.packets,
-        busy_passes: figures.busy_passes,
-        idle_passes: figures.idle_passes,
-        sleeps: figures.sleeps,
-        busy_ns: figures.busy_ns,
-        idle_ns: figures.idle_ns,
-        asleep_ns: figures.asleep_ns,
-        looks: figures.looks,
-        handed_off: figures.handed_off,
-        handoff_full: figures.handoff_full,
-    }
 }
 
 fn port(entry: &PortEntry) -> Port {

@@ -3,7 +3,8 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use vr_io::{MemoryPort, PortKind};
-use vr_runtime::{KernelMac, Polling, Queue, WorkerFigures};
+use vr_observe::Worker;
+use vr_runtime::{KernelMac, Polling, Queue};
 use vr_tables::vif::VifFlags;
 use vr_types::{Mac, WorkerId};
 
@@ -20,7 +21,7 @@ fn stream(lab: &mut Lab, [from, to]: [u8; 2], sender: &mut MemoryPort, receiver:
     }
 }
 
-fn sum(figures: &[WorkerFigures], of: impl Fn(&WorkerFigures) -> u64) -> u64 {
+fn sum(figures: &[Worker], of: impl Fn(&Worker) -> u64) -> u64 {
     figures.iter().map(of).sum()
 }
 
