@@ -3,6 +3,7 @@
 //! From the soft reset on, publication is held: commands change an empty working copy, and nobody sees it. The switch
 //! puts it into force at once, with ports and flows that mean the same in both.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use vr_types::{Mac, VifId};
@@ -15,7 +16,7 @@ use crate::bridge::BridgeWriter;
 use crate::publish::Publisher;
 use crate::snapshot::Snapshot;
 use crate::stats::Cores;
-use crate::vif::{Vif, VifFlags};
+use crate::vif::Vif;
 
 /// How a restarted agent takes over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -92,6 +93,16 @@ impl Held {
     }
 }
 
+/// An interface has the port of another one, and what is known of its device.
+fn inherit_device(snapshot: &mut Snapshot, id: VifId, old: &Vif) {
+    set_owned(snapshot, id, old.flags);
+    if let Some(vif) =
+        snapshot.vifs.get_mut(id.index()).filter(|vif| vif.details.is_down != old.details.is_down)
+    {
+        Arc::make_mut(&mut vif.details).is_down = old.details.is_down;
+    }
+}
+
 fn has_passed(since: Option<Instant>, time: Duration, now: Instant) -> bool {
     since.is_some_and(|since| now.saturating_duration_since(since) >= time)
 }
@@ -160,8 +171,9 @@ impl Tables {
         }
         let moves = plan.moves();
         for (old, new) in &plan.kept {
-            let flags = held.snapshot.vif(*old).map_or(VifFlags::empty(), |vif| vif.flags);
-            set_owned(&mut self.work, *new, flags);
+            if let Some(old) = held.snapshot.vif(*old) {
+                inherit_device(&mut self.work, *new, old);
+            }
         }
         self.changed();
         datapath.renumber(&moves, &mut || self.publish());

@@ -140,16 +140,32 @@ impl Tables {
     /// The device of an interface has changed. An MTU that the agent has named stays. Says whether that is news; it is to
     /// be published then.
     pub fn device_changed(&mut self, change: DeviceChange) -> bool {
-        let Some(vif) = self.work.vifs.get_mut(change.vif.index()) else { return false };
-        let mtu = if vif.mtu == change.mtu_before { change.mtu } else { vif.mtu };
-        let news = (vif.mtu, vif.details.is_down) != (mtu, !change.up);
+        let Some(held) = &mut self.held else { return self.follow_device(change) };
+        // Ports have the numbers that are in force.
+        let Some(old) = held.snapshot.vif(change.vif).cloned() else { return false };
+        let news = apply_device(held.change(), change).is_some();
         if news {
-            vif.mtu = mtu;
-            Arc::make_mut(&mut vif.details).is_down = !change.up;
-            let (id, kind) = (vif.id, vif.kind);
-            self.vif_changed(id, kind);
+            held.change().advance_epoch();
+            // So that epochs of before stay below those that come.
+            self.work.advance_epoch();
+        }
+        let again = self
+            .work
+            .vifs
+            .iter()
+            .find(|(_, vif)| vif.kind == old.kind && vif.details.name == old.details.name);
+        if let Some(vif) = again.map(|(_, vif)| vif.id) {
+            self.follow_device(DeviceChange { vif, ..change });
         }
         news
+    }
+
+    fn follow_device(&mut self, change: DeviceChange) -> bool {
+        let kind = apply_device(&mut self.work, change);
+        if let Some(kind) = kind {
+            self.vif_changed(change.vif, kind);
+        }
+        kind.is_some()
     }
 
     /// What the device or the guest of an interface can do, of [`VifFlags::OWNED`]. Says whether that is news; it is to
@@ -202,6 +218,18 @@ impl Tables {
         }
         self.renew_vif(sub.parent);
     }
+}
+
+/// Brings an interface in line with its device; gives its type if that is news.
+fn apply_device(snapshot: &mut Snapshot, change: DeviceChange) -> Option<VifKind> {
+    let vif = snapshot.vifs.get_mut(change.vif.index())?;
+    let mtu = if vif.mtu == change.mtu_before { change.mtu } else { vif.mtu };
+    if (vif.mtu, vif.details.is_down) == (mtu, !change.up) {
+        return None;
+    }
+    vif.mtu = mtu;
+    Arc::make_mut(&mut vif.details).is_down = !change.up;
+    Some(vif.kind)
 }
 
 /// Sets what the device or the guest of an interface can do.

@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 use proptest::prelude::*;
 use vr_tables::bridge::BridgeKey;
 use vr_tables::control::{
-    AttachError, Attached, CommandError, Datapath, GivenMac, GracefulRestart, RestartReport, SideChange,
-    Tables, VifSpec,
+    AttachError, Attached, CommandError, Datapath, DeviceChange, GivenMac, GracefulRestart, RestartReport,
+    SideChange, Tables, VifSpec,
 };
 use vr_tables::nexthop::NexthopSlot;
 use vr_tables::vif::{Vif, VifFlags, VifKind};
@@ -181,6 +181,34 @@ fn flags_of_devices_go_with_their_ports() {
     tables.finish_restart(Instant::now(), &mut NoPorts).unwrap();
     let expected = [VifFlags::GRO_NEEDED, VifFlags::MRG_RXBUF, VifFlags::empty()];
     assert_eq!([3, 4, 5].map(|id| seen(id, &mut reader)), expected);
+}
+
+#[test]
+fn devices_are_followed_by_the_numbers_in_force() {
+    let mut tables = empty_with(Some(POLICY));
+    let fabric =
+        |id: u16, name: &str| VifSpec { mtu: 1514, ..VifSpec::new(VifId(id), VifKind::Physical, name) };
+    for spec in [fabric(0, "one"), fabric(1, "two"), guest(3, "a")] {
+        tables.vif_add(&spec, &mut NoPorts).unwrap();
+    }
+    tables.publish();
+    tables.reset(&mut NoPorts);
+    for spec in [fabric(0, "two"), fabric(1, "one"), guest(3, "a")] {
+        tables.vif_add(&spec, &mut NoPorts).unwrap();
+    }
+    let mut reader = tables.reader();
+    let mut seen = || {
+        [0, 1].map(|id| {
+            let vif = reader.latest().vif(VifId(id)).unwrap();
+            (vif.mtu, vif.details.is_down)
+        })
+    };
+    let change = DeviceChange { vif: VifId(0), mtu_before: 1514, mtu: 9014, up: false };
+    assert!(tables.device_changed(change) && !tables.device_changed(change));
+    tables.publish();
+    assert_eq!(seen(), [(9014, true), (1514, false)]);
+    tables.finish_restart(Instant::now(), &mut NoPorts).unwrap();
+    assert_eq!(seen(), [(1514, false), (9014, true)]);
 }
 
 #[test]

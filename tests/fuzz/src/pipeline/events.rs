@@ -1,5 +1,7 @@
 //! From bytes to what happens to a node.
 
+use std::time::Instant;
+
 use vr_frame::{BATCH, GsoKind, Offload};
 use vr_tables::control::{FlowSpec, GivenMac, OptionsChange, Prefix, Reverse, Tables};
 use vr_tables::flow::{FlowAction, FlowFlags, FlowKey, SharedFlow};
@@ -213,7 +215,11 @@ pub(super) fn change(tables: &mut Tables, changes: &mut Changes, change: u8) {
             Ok(())
         }
         12 => {
-            tables.reset(changes);
+            if tables.is_restarting() {
+                tables.finish_restart(Instant::now(), changes);
+            } else {
+                tables.reset(changes);
+            }
             Ok(())
         }
         13 => {

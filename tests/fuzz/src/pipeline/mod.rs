@@ -5,9 +5,11 @@ mod events;
 mod flows;
 mod node;
 
+use std::time::Duration;
+
 use vr_forward::{Forwarder, Now, Output, Shared, make_plain};
 use vr_frame::{Batch, FramePool, Offload, Packet, PoolSet, PoolSizes, leaked_frames};
-use vr_tables::control::{AttachError, Attached, Datapath, Limits, Tables, TablesConfig};
+use vr_tables::control::{AttachError, Attached, Datapath, GracefulRestart, Limits, Tables, TablesConfig};
 use vr_tables::drop_log::DropLogging;
 use vr_tables::geometry::Geometry;
 use vr_tables::options::Options;
@@ -34,7 +36,8 @@ const UNDERLAY: usize = 1514;
 /// If a frame gets lost, or what is to be sent is not what the interface can take.
 pub fn pipeline(data: &[u8]) {
     let leaked = leaked_frames();
-    let mut node = Node::new();
+    // With some inputs agents restart gracefully.
+    let mut node = Node::new(data.len() % 2 == 1);
     for event in Events::new(data).take(MOST_EVENTS) {
         node.handle(event);
     }
@@ -74,7 +77,7 @@ struct Node {
 }
 
 impl Node {
-    fn new() -> Self {
+    fn new(graceful: bool) -> Self {
         let limits = Limits {
             interfaces: 16,
             nexthops: 64,
@@ -89,7 +92,9 @@ impl Node {
         };
         let drop_log = DropLogging { minimal: false, only: None };
         let options = Options { drop_log, ..Options::default() };
-        let config = TablesConfig { limits, options, ..TablesConfig::default() };
+        let never = Duration::MAX;
+        let graceful_restart = graceful.then_some(GracefulRestart { grace: never, quiet: never });
+        let config = TablesConfig { limits, options, graceful_restart, ..TablesConfig::default() };
         let mut tables = Tables::new(config).expect("memory for small tables");
         let mut changes = Changes::default();
         node::program(&mut tables, &mut changes).expect("the node can be programmed");
@@ -187,8 +192,9 @@ impl Node {
     /// received.
     fn send(&mut self, of_guest: bool) {
         let mut finished = Vec::new();
+        let mut in_force = self.tables.reader();
         for (to, packet) in self.out.drain() {
-            assert!(self.tables.snapshot().vif(to).is_some(), "an interface that is not there");
+            assert!(in_force.latest().vif(to).is_some(), "an interface that is not there");
             if to == node::AGENT {
                 assert!(packet.offload.is_plain() && packet.frame.len() <= AGENT_FRAME);
                 self.waiting.extend(events::flow_of_trap(packet.frame.bytes()));
