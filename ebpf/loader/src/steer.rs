@@ -10,6 +10,7 @@ use crate::{
     heartbeat::Heartbeat,
     object::{self, Abi, map_error},
     pins::{Persistence, Pins},
+    tc::HookChoice,
 };
 use aya::programs::links::FdLink;
 use join::Join;
@@ -81,6 +82,8 @@ pub struct SteerOptions {
     /// With the address of the host on vhost0: the dataplane's end of its pair. Then everything goes to the dataplane,
     /// and while there is none, the fabric device and the pair are joined.
     pub pair: Option<String>,
+    /// Which hook the programs that join them take.
+    pub hook: HookChoice,
     /// Without a heartbeat for so long, packets no longer go to sockets; zero turns the check off.
     pub heartbeat_timeout: Duration,
 }
@@ -93,6 +96,7 @@ impl Default for SteerOptions {
             persistence: Persistence::Pinned,
             bpffs: None,
             pair: None,
+            hook: HookChoice::Auto,
             heartbeat_timeout: Duration::from_secs(1),
         }
     }

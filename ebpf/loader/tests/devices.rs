@@ -15,8 +15,8 @@ use std::{
     time::{Duration, Instant},
 };
 use steer_loader::{
-    AttachMode, Counter, ModeChoice, Persistence, Steer, SteerError, SteerMeta, SteerOptions, Swallow,
-    SwallowOptions, Tunnel, TunnelSet, monotonic_ns,
+    AttachMode, Counter, HookChoice, ModeChoice, Persistence, Steer, SteerError, SteerMeta, SteerOptions,
+    Swallow, SwallowOptions, Tunnel, TunnelSet, monotonic_ns,
 };
 use support::{Folder, in_namespaces, ip, is_root, packets, peer::Peer, run, xsk::Xsk};
 
@@ -316,10 +316,16 @@ fn with_the_address_on_vhost0_two_devices_are_joined_while_nobody_lives() {
     if !is_root("with_the_address_on_vhost0_two_devices_are_joined_while_nobody_lives") {
         return;
     }
-    for mode in [ModeChoice::Native, ModeChoice::Generic] {
+    for (mode, hook) in [
+        (ModeChoice::Native, HookChoice::Tcx),
+        (ModeChoice::Generic, HookChoice::Tcx),
+        // As before Linux 6.6.
+        (ModeChoice::Native, HookChoice::Clsact),
+        (ModeChoice::Generic, HookChoice::Clsact),
+    ] {
         in_namespaces(move || {
             let (outside, _host) = host_with_vhost0();
-            let options = SteerOptions { pair: Some("pair".to_owned()), ..unpinned(mode) };
+            let options = SteerOptions { pair: Some("pair".to_owned()), hook, ..unpinned(mode) };
             let mut steer = Steer::attach("fabric", &options).unwrap();
             let refused = || outside.is_refused(ECHO, b"anybody?".to_vec());
             assert!(
@@ -379,6 +385,27 @@ fn the_join_outlives_its_process_and_ends_with_another_host_mode() {
         assert!(!folder.join("pair").exists(), "one program takes the place of the other");
         drop(alone);
 
+        Steer::attach("fabric", &joined).unwrap().detach().unwrap();
+        assert!(!refused() && !bpffs.path().join("vrouter-xdp").exists(), "nothing is left");
+    });
+}
+
+/// A filter has no link to be pinned, and stays by itself.
+#[test]
+fn the_join_by_filters_outlives_its_process_as_well() {
+    if !is_root("the_join_by_filters_outlives_its_process_as_well") {
+        return;
+    }
+    in_namespaces(|| {
+        let bpffs = Folder::make();
+        let (outside, _host) = host_with_vhost0();
+        let joined =
+            SteerOptions { pair: Some("pair".to_owned()), hook: HookChoice::Clsact, ..pinned(bpffs.path()) };
+        let refused = || outside.is_refused(ECHO, b"anybody?".to_vec());
+        for _ in 0..2 {
+            drop(Steer::attach("fabric", &joined).unwrap());
+            assert!(refused(), "what a dead process leaves joins");
+        }
         Steer::attach("fabric", &joined).unwrap().detach().unwrap();
         assert!(!refused() && !bpffs.path().join("vrouter-xdp").exists(), "nothing is left");
     });

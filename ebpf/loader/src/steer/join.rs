@@ -4,7 +4,7 @@ use super::SteerOptions;
 use crate::{
     error::SteerError,
     pins::Pins,
-    tc::{self, HookChoice, Ingress},
+    tc::{self, Ingress},
 };
 use aya::Ebpf;
 use steer_abi::program;
@@ -27,8 +27,8 @@ pub(super) fn attach(
     };
     let pins =
         |device: &str| Pins::of(options.persistence, options.bpffs.as_deref(), &options.instance, device);
-    let from_host = Ingress::attach(object, program::FROM_HOST, pair, HookChoice::Auto, pins(pair)?)?;
-    match Ingress::attach(object, program::TO_HOST, fabric, HookChoice::Auto, pins(fabric)?) {
+    let from_host = Ingress::attach(object, program::FROM_HOST, pair, options.hook, pins(pair)?)?;
+    match Ingress::attach(object, program::TO_HOST, fabric, options.hook, pins(fabric)?) {
         Ok(to_host) => Ok(Some(Join { to_host, from_host })),
         Err(error) => {
             from_host.detach()?;
