@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering::Relaxed;
 
 use vr_frame::BATCH;
-use vr_tables::flow::{EgressKind, FlowHash};
+use vr_tables::flow::{EgressKind, FlowHash, Tagged};
 use vr_tables::prefetch::prefetch;
 use vr_types::{BridgeIndex, FlowIndex, VrfId};
 use vr_wire::hash;
@@ -26,17 +26,41 @@ pub(super) fn hash_and_prefetch(full: &Full<'_>, lane: Lane, meta: &mut [PktMeta
     }
 }
 
-/// Candidates, and their entries on the way.
-pub(super) fn find_candidates(full: &Full<'_>, lane: Lane, meta: &mut [PktMeta; BATCH]) {
+/// Candidates, and their entries on the way. Gives the packets whose flows can only be in the overflow area, with the
+/// line that says where on the way.
+pub(super) fn find_candidates(full: &Full<'_>, lane: Lane, meta: &mut [PktMeta; BATCH]) -> Lane {
+    let mut chained = 0;
     for position in positions(lane) {
         let meta = &mut meta[position];
-        if meta.policy {
-            let flow = full.flows.candidate(hash_of(meta)).unwrap_or(FlowIndex::NONE);
-            meta.flow = flow.0;
-            if let Some(shared) = full.flows.shared(flow).filter(|_| meta.is_tcp()) {
-                prefetch(&shared.tcp_ack);
-            }
+        if !meta.policy {
+            continue;
         }
+        match full.flows.by_tag(hash_of(meta)) {
+            Tagged::Entry(flow) => {
+                meta.flow = flow.0;
+                prefetch_acknowledgement(full, meta);
+            }
+            Tagged::Overflow => chained |= 1 << position,
+            Tagged::Nowhere => meta.flow = FlowIndex::NONE.0,
+        }
+    }
+    chained
+}
+
+/// The same for packets whose flows are in the overflow area.
+pub(super) fn find_in_overflow(full: &Full<'_>, lane: Lane, meta: &mut [PktMeta; BATCH]) {
+    for position in positions(lane) {
+        let meta = &mut meta[position];
+        meta.flow = full.flows.in_overflow(hash_of(meta)).unwrap_or(FlowIndex::NONE).0;
+        prefetch_acknowledgement(full, meta);
+    }
+}
+
+/// Asks for the line of the acknowledgement number of a TCP flow.
+#[inline]
+fn prefetch_acknowledgement(full: &Full<'_>, meta: &PktMeta) {
+    if let Some(shared) = full.flows.shared(FlowIndex(meta.flow)).filter(|_| meta.is_tcp()) {
+        prefetch(&shared.tcp_ack);
     }
 }
 

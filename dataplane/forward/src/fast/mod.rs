@@ -31,7 +31,7 @@ type Lane = u64;
 /// each other out of the first level cache, because they all begin at the same place of a page.
 const GROUP: usize = 16;
 /// Stages that wait for one another.
-const STAGES: usize = 5;
+const STAGES: usize = 6;
 
 /// What the stages hand to one another, kept between batches for its place in the cache.
 pub(crate) struct Stages {
@@ -98,11 +98,13 @@ fn from_guest(
     let mut departures = egress::Departures::new(full, tally);
     let mut lane = 0;
     guest::prefetch_headers(first_group(batch.len()), batch);
-    for [next, new, parsed, hashed, found] in steps(batch.len()) {
+    let mut chained = 0;
+    for [next, new, parsed, hashed, tagged, found] in steps(batch.len()) {
         guest::prefetch_headers(next, batch);
         lane |= guest::parse(vif, new, batch, meta);
         flow::hash_and_prefetch(full, lane & parsed, meta);
-        flow::find_candidates(full, lane & hashed, meta);
+        chained |= flow::find_candidates(full, lane & hashed, meta);
+        flow::find_in_overflow(full, chained & tagged, meta);
         lane &= !found | verdicts.pass(lane & found, meta);
         lane &= !found | departures.forward(lane & found, meta, batch);
     }
@@ -123,12 +125,14 @@ fn from_underlay(
     let mut departures = egress::Departures::new(full, tally);
     let mut lane = 0;
     underlay::prefetch_headers(first_group(batch.len()), batch);
-    for [next, new, parsed, hashed, found] in steps(batch.len()) {
+    let mut chained = 0;
+    for [next, new, parsed, hashed, tagged, found] in steps(batch.len()) {
         underlay::prefetch_headers(next, batch);
         lane |= arrivals.parse_and_decapsulate(new, batch, meta);
         lane &= !parsed | arrivals.resolve(lane & parsed, meta);
         flow::hash_and_prefetch(full, lane & parsed, meta);
-        flow::find_candidates(full, lane & hashed, meta);
+        chained |= flow::find_candidates(full, lane & hashed, meta);
+        flow::find_in_overflow(full, chained & tagged, meta);
         lane &= !found | verdicts.pass(lane & found, meta);
         lane &= !found | departures.forward(lane & found, meta, batch);
     }

@@ -42,5 +42,5 @@ pub use quota::{Charge, QuotaLimits, QuotaUse, Quotas};
 pub(crate) use source::Inet6Peers;
 pub use source::Source;
 pub use state::State;
-pub use table::FlowTable;
+pub use table::{FlowTable, Tagged};
 pub use translation::Translation;

@@ -41,6 +41,14 @@ impl OverflowHints {
         &self.places[set * WAYS..][..WAYS]
     }
 
+    /// Asks for the line that [`OverflowHints::find`] will look at.
+    #[inline]
+    pub(super) fn prefetch(&self, hash: FlowHash) {
+        if let [first, ..] = self.set(hash) {
+            crate::prefetch::prefetch(first);
+        }
+    }
+
     /// The entry that probably belongs to a hash.
     #[inline]
     pub(super) fn find(&self, hash: FlowHash) -> Option<FlowIndex> {

@@ -33,6 +33,17 @@ pub(super) const TRIES: u32 = 100;
 /// keys that share a bucket gets no longer chains than this.
 pub(super) const CHAIN_MAX: usize = 64;
 
+/// What the tags of its bucket say about a flow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tagged {
+    /// It may be here.
+    Entry(FlowIndex),
+    /// If anywhere, it is in the overflow area.
+    Overflow,
+    /// It has no entry.
+    Nowhere,
+}
+
 /// The flow table that workers and the control thread share.
 pub struct FlowTable {
     pub(super) geometry: Geometry,
@@ -163,27 +174,51 @@ impl FlowTable {
         }
     }
 
-    /// Second step of a lookup: asks for the entry that the tags point to and returns where it is, if any
-    /// tag matches, or the one of the overflow area that the hash points to. The answer is a hint for [`FlowTable::check`].
+    /// Second step of a lookup: where the tags say that the entry is, which is asked for, as is the line that says where
+    /// in the overflow area it is. The answer is a hint for [`FlowTable::check`].
     #[inline]
     #[must_use]
-    pub fn candidate(&self, hash: FlowHash) -> Option<FlowIndex> {
+    pub fn by_tag(&self, hash: FlowHash) -> Tagged {
         // A tag that matches leaves fifteen zero bits; the lowest such group is found without a branch.
         const LOW: u64 = 0x0000_2000_4000_8001;
         const HIGH: u64 = LOW << (TAG_BITS - 1);
         let bucket = self.geometry.bucket(hash.primary);
-        let word = self.tags.get(bucket as usize / 4)?.load(Ordering::Acquire);
+        let Some(word) = self.tags.get(bucket as usize / 4) else { return Tagged::Nowhere };
+        let word = word.load(Ordering::Acquire);
         let differences = (word & (LOCKED - 1) & !CHAINED) ^ (Self::tag(hash) * LOW);
         let zeros = differences.wrapping_sub(LOW) & !differences & HIGH;
-        let index = if zeros != 0 {
-            FlowIndex(bucket + zeros.trailing_zeros() / TAG_BITS)
+        if zeros != 0 {
+            let index = bucket + zeros.trailing_zeros() / TAG_BITS;
+            if let Some(hot) = self.hot.get(index as usize) {
+                prefetch(hot);
+            }
+            Tagged::Entry(FlowIndex(index))
         } else if word & CHAINED != 0 {
-            self.hints.find(hash)?
+            self.hints.prefetch(hash);
+            Tagged::Overflow
         } else {
-            return None;
-        };
+            Tagged::Nowhere
+        }
+    }
+
+    /// The step after [`Tagged::Overflow`]: the entry of the overflow area that the hash points to, which is asked for.
+    #[inline]
+    #[must_use]
+    pub fn in_overflow(&self, hash: FlowHash) -> Option<FlowIndex> {
+        let index = self.hints.find(hash)?;
         prefetch(self.hot.get(index.index())?);
         Some(index)
+    }
+
+    /// Both steps at once.
+    #[inline]
+    #[must_use]
+    pub fn candidate(&self, hash: FlowHash) -> Option<FlowIndex> {
+        match self.by_tag(hash) {
+            Tagged::Entry(index) => Some(index),
+            Tagged::Overflow => self.in_overflow(hash),
+            Tagged::Nowhere => None,
+        }
     }
 
     /// Third step of a lookup: the entry at a candidate position if it holds the key and is active.
