@@ -68,101 +68,104 @@ impl<'a> Departures<'a> {
 
     #[inline]
     fn forward_one(&mut self, meta: &mut PktMeta, packet: &mut Packet) -> Option<()> {
-        let way = match self.way {
-            Some(way) if way.nexthop == meta.nexthop && way.egress == meta.egress => way,
-            _ => *self.way.insert(find_way(self.full, meta)?),
-        };
+        if !self.way.as_ref().is_some_and(|way| way.nexthop == meta.nexthop && way.egress == meta.egress) {
+            self.way = Some(find_way(self.full, meta)?);
+        }
+        let Self { full, tally, way: Some(way) } = self else { return None };
         let received = packet.frame.len();
         if meta.translated && !translate::fits(meta, packet) {
             return None;
         }
-        match way.leave {
-            Leave::Guest(ethernet) => self.to_guest(meta, packet, &ethernet),
-            Leave::Tunnel(tunnel, longest) => self.into_tunnel(meta, packet, tunnel, longest)?,
+        match &way.leave {
+            Leave::Guest(ethernet) => to_guest(full, tally, meta, packet, ethernet),
+            Leave::Tunnel(tunnel, longest) => into_tunnel(full, tally, meta, packet, (tunnel, *longest))?,
         }
-        self.tally.received(received);
-        self.tally.sent(self.full.stats, way.to, packet.frame.len());
+        tally.received(received);
+        tally.sent(full.stats, way.to, packet.frame.len());
         meta.to = way.to;
         Some(())
     }
+}
 
-    /// Counts what the packet passes before its nexthop; for routed packets one off the TTL.
-    #[inline]
-    fn pass_tables(&mut self, meta: &PktMeta, packet: &mut Packet) {
-        let full = self.full;
-        self.tally.enter(full.stats, VrfId(meta.vrf));
-        let inner = usize::from(meta.inner);
-        if meta.bridge != BridgeIndex::NONE.0 {
-            full.bridge.count(full.worker, BridgeIndex(meta.bridge));
-            self.tally.vrf.translates += u32::from(inner != 0);
-        }
-        if meta.policy {
-            let ethernet = if meta.egress == Egress::Delivered { 0 } else { ETHERNET };
-            let ack = if meta.is_tcp() {
-                acknowledgement(packet.frame.bytes(), inner + ethernet + INET)
-            } else {
-                None
-            };
-            flow::count(full, meta, packet.frame.len() - inner, ack);
-        }
-        if meta.translated {
-            translate::translate(full, meta, packet);
-        }
-        if meta.egress == Egress::Routed {
-            // What goes on in another VRF is routed whatever its MAC.
-            self.tally.vrf.l2_receives += u32::from(meta.bridge != BridgeIndex::NONE.0);
-            if let Some(header) = inet_header(packet) {
-                decrement_ttl(header);
-            }
+/// Counts what the packet passes before its nexthop; for routed packets one off the TTL.
+#[inline(always)]
+#[allow(clippy::inline_always, reason = "measured: called for every packet, in two places")]
+fn pass_tables(full: &Full<'_>, tally: &mut Tally, meta: &PktMeta, packet: &mut Packet) {
+    tally.enter(full.stats, VrfId(meta.vrf));
+    let inner = usize::from(meta.inner);
+    if meta.bridge != BridgeIndex::NONE.0 {
+        full.bridge.count(full.worker, BridgeIndex(meta.bridge));
+        tally.vrf.translates += u32::from(inner != 0);
+    }
+    if meta.policy {
+        let ethernet = if meta.egress == Egress::Delivered { 0 } else { ETHERNET };
+        let ack =
+            if meta.is_tcp() { acknowledgement(packet.frame.bytes(), inner + ethernet + INET) } else { None };
+        flow::count(full, meta, packet.frame.len() - inner, ack);
+    }
+    if meta.translated {
+        translate::translate(full, meta, packet);
+    }
+    if meta.egress == Egress::Routed {
+        // What goes on in another VRF is routed whatever its MAC.
+        tally.vrf.l2_receives += u32::from(meta.bridge != BridgeIndex::NONE.0);
+        if let Some(header) = inet_header(packet) {
+            decrement_ttl(header);
         }
     }
+}
 
-    #[inline]
-    fn to_guest(&mut self, meta: &PktMeta, packet: &mut Packet, ethernet: &[u8; ETHERNET]) {
-        self.pass_tables(meta, packet);
-        let inner = usize::from(meta.inner);
-        // The stage that parsed the packet saw that many bytes. A partial checksum stays where it is: only frames of
-        // guests have one here, and those lose nothing in front.
-        let _ = packet.frame.pull(if meta.egress == Egress::Delivered { inner - ETHERNET } else { inner });
-        if meta.egress == Egress::Bridged {
-            self.tally.vrf.l2_encaps += 1;
-            return;
-        }
-        self.tally.vrf.encaps += 1;
-        if let Some(header) = packet.frame.bytes_mut().first_chunk_mut() {
-            *header = *ethernet;
-        }
+#[inline]
+fn to_guest(
+    full: &Full<'_>,
+    tally: &mut Tally,
+    meta: &PktMeta,
+    packet: &mut Packet,
+    ethernet: &[u8; ETHERNET],
+) {
+    pass_tables(full, tally, meta, packet);
+    let inner = usize::from(meta.inner);
+    // The stage that parsed the packet saw that many bytes. A partial checksum stays where it is: only frames of
+    // guests have one here, and those lose nothing in front.
+    let _ = packet.frame.pull(if meta.egress == Egress::Delivered { inner - ETHERNET } else { inner });
+    if meta.egress == Egress::Bridged {
+        tally.vrf.l2_encaps += 1;
+        return;
     }
+    tally.vrf.encaps += 1;
+    if let Some(header) = packet.frame.bytes_mut().first_chunk_mut() {
+        *header = *ethernet;
+    }
+}
 
-    #[inline]
-    fn into_tunnel(
-        &mut self,
-        meta: &PktMeta,
-        packet: &mut Packet,
-        tunnel: &Tunnel,
-        longest: usize,
-    ) -> Option<()> {
-        // A routed packet leaves without the guest's Ethernet header.
-        let (cut, ttl) = if meta.egress == Egress::Bridged { (0, 64) } else { (ETHERNET, meta.ttl) };
-        let payload = packet.frame.len() - cut;
-        let id = inet_header(packet).map_or(0, |header| u16::from_be_bytes([header[4], header[5]]));
-        // What came from the fabric never goes back to it here.
-        if meta.inner != 0 || meta.label == PktMeta::NO_LABEL || payload > longest {
-            return None;
-        }
-        let source_port = entropy_port(meta.hash[1]);
-        let patch = Patch { payload, id, label: meta.label, ttl, source_port };
-        // The first thing that changes anything is also the last one that may fail.
-        tunnel.template.write(packet.frame.before_mut(cut)?, patch);
-        self.pass_tables(meta, packet);
-        if packet.offload.needs_csum {
-            complete_checksum(packet);
-        }
-        self.tally.vrf.tunnels[tunnel.kind as usize] += 1;
-        // There is more room than that: it was written to.
-        let _ = packet.frame.push(tunnel.template.len() - cut);
-        Some(())
+#[inline]
+fn into_tunnel(
+    full: &Full<'_>,
+    tally: &mut Tally,
+    meta: &PktMeta,
+    packet: &mut Packet,
+    (tunnel, longest): (&Tunnel, usize),
+) -> Option<()> {
+    // A routed packet leaves without the guest's Ethernet header.
+    let (cut, ttl) = if meta.egress == Egress::Bridged { (0, 64) } else { (ETHERNET, meta.ttl) };
+    let payload = packet.frame.len() - cut;
+    let id = inet_header(packet).map_or(0, |header| u16::from_be_bytes([header[4], header[5]]));
+    // What came from the fabric never goes back to it here.
+    if meta.inner != 0 || meta.label == PktMeta::NO_LABEL || payload > longest {
+        return None;
     }
+    let source_port = entropy_port(meta.hash[1]);
+    let patch = Patch { payload, id, label: meta.label, ttl, source_port };
+    // The first thing that changes anything is also the last one that may fail.
+    tunnel.template.write(packet.frame.before_mut(cut)?, patch);
+    pass_tables(full, tally, meta, packet);
+    if packet.offload.needs_csum {
+        complete_checksum(packet);
+    }
+    tally.vrf.tunnels[tunnel.kind as usize] += 1;
+    // There is more room than that: it was written to.
+    let _ = packet.frame.push(tunnel.template.len() - cut);
+    Some(())
 }
 
 /// Completes a partial checksum, for nobody behind a tunnel could. The stage that parsed the packet saw that it can be.
@@ -193,14 +196,14 @@ fn find_way<'a>(full: &Full<'a>, meta: &PktMeta) -> Option<Way<'a>> {
         return None;
     }
     let (to, leave) = match &nexthop.action {
-        NexthopAction::Encap(encap) => (encap.vif, to_guest(full, meta.egress, nexthop, encap)?),
-        NexthopAction::Tunnel(tunnel) => (tunnel.vif, into_tunnel(full, tunnel)?),
+        NexthopAction::Encap(encap) => (encap.vif, way_to_guest(full, meta.egress, nexthop, encap)?),
+        NexthopAction::Tunnel(tunnel) => (tunnel.vif, way_into_tunnel(full, tunnel)?),
         _ => return None,
     };
     Some(Way { nexthop: meta.nexthop, egress: meta.egress, to, leave })
 }
 
-fn to_guest<'a>(full: &Full<'a>, egress: Egress, nexthop: &Nexthop, encap: &Encap) -> Option<Leave<'a>> {
+fn way_to_guest<'a>(full: &Full<'a>, egress: Egress, nexthop: &Nexthop, encap: &Encap) -> Option<Leave<'a>> {
     let bridged = egress == Egress::Bridged;
     let mut ethernet = [0; ETHERNET];
     if !bridged {
@@ -212,7 +215,7 @@ fn to_guest<'a>(full: &Full<'a>, egress: Egress, nexthop: &Nexthop, encap: &Enca
         .then_some(Leave::Guest(ethernet))
 }
 
-fn into_tunnel<'a>(full: &Full<'a>, tunnel: &'a Tunnel) -> Option<Leave<'a>> {
+fn way_into_tunnel<'a>(full: &Full<'a>, tunnel: &'a Tunnel) -> Option<Leave<'a>> {
     let vif = full.tables.vif(tunnel.vif)?;
     let longest = Full::mtu(vif).checked_sub(tunnel.kind.overhead())?;
     (takes_plain(vif, VifKind::Physical) && tunnel.transport_label.is_none())
