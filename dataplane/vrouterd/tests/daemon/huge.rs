@@ -2,11 +2,14 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use agent_sim::Message;
-use nix::sys::signal::Signal;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
-use crate::node::Node;
+use crate::node::{Node, wait_until};
 use crate::refusals::{IN_USE, LACKS_SOMETHING, refused};
 
 const GET: i32 = 1;
@@ -20,6 +23,8 @@ const NEEDED: usize = 2;
 /// The pages of 2 MiB that are reserved on the machine. As many as before are when this is dropped.
 struct Reserved {
     before: usize,
+    /// One test at a time: there is one number for all.
+    _alone: MutexGuard<'static, ()>,
 }
 
 impl Reserved {
@@ -31,7 +36,9 @@ impl Reserved {
 
     /// Reserves more, if the kernel can.
     fn more(count: usize) -> Option<Self> {
-        let reserved = Self { before: Self::number()? };
+        static ALONE: Mutex<()> = Mutex::new(());
+        let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+        let reserved = Self { before: Self::number()?, _alone: alone };
         let wanted = reserved.before + count;
         fs::write(Self::FILE, wanted.to_string()).ok()?;
         (Self::number()? >= wanted).then_some(reserved)
@@ -136,5 +143,36 @@ fn tables_in_huge_pages_go_with_the_daemon() {
     let bridge = fs::read(seen.join("bridge")).unwrap();
     assert!(bridge.iter().all(|byte| *byte == 0), "fresh tables");
     successor.end();
+    assert_eq!(listing(&node, &directory), "");
+}
+
+/// The tables of R2.20 have entries of their own size, and its agent maps them at the same places.
+#[test]
+fn tables_of_r220_are_in_huge_pages_too() {
+    let title = "tables_of_r220_are_in_huge_pages_too";
+    let Some(_reserved) = Reserved::more(NEEDED) else {
+        eprintln!("skipped: {title}: the kernel reserves no huge pages");
+        return;
+    };
+    let (node, directory) = node("huge2");
+    if !mount(&node, "pagesize=2M", &directory) {
+        eprintln!("skipped: {title}: the kernel mounts no hugetlbfs");
+        return;
+    }
+    let current = fs::read_to_string(node.configuration()).unwrap();
+    node.write(&format!("compat = \"r2.20\"\n{current}"));
+    let mut daemon = node.daemon(&[], &[]).stderr(Stdio::null()).spawn().unwrap();
+    let seen = node.path_of(&directory);
+    wait_until("tables", || {
+        assert!(daemon.try_wait().unwrap().is_none(), "it ends");
+        // The last thing that a daemon makes before it serves.
+        node.sockets().join("vrouterd_status").exists()
+    });
+    assert_eq!(listing(&node, &directory), "bridge flow");
+    for name in ["flow", "bridge"] {
+        assert_eq!(fs::metadata(seen.join(name)).unwrap().len(), PAGE, "a whole page");
+    }
+    kill(Pid::from_raw(daemon.id() as i32), Signal::SIGTERM).unwrap();
+    assert!(daemon.wait().unwrap().success());
     assert_eq!(listing(&node, &directory), "");
 }
