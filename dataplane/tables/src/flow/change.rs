@@ -41,6 +41,18 @@ impl FlowTable {
         }
     }
 
+    /// Before the slot of an entry gets another user: the flow that the entry is linked to points to it no more, and what
+    /// was compiled for that flow is void. Packets would be translated by a stranger's key otherwise.
+    pub(super) fn leave_reverse(&self, index: FlowIndex, shared: &SharedFlow) {
+        let linked = FlowIndex(shared.reverse.load(Ordering::Relaxed));
+        let Some(reverse) = self.shared(linked) else { return };
+        let nowhere = FlowIndex::NONE.0;
+        if reverse.reverse.compare_exchange(index.0, nowhere, Ordering::AcqRel, Ordering::Relaxed).is_ok() {
+            self.show(linked);
+        }
+        self.void(linked);
+    }
+
     /// Reads the shared half so that all of it belongs to one state. `None` when a change does not end
     /// within a short time, or the entry is not active.
     pub fn read<R>(&self, index: FlowIndex, read: impl Fn(&SharedFlow) -> R) -> Option<(R, State)> {

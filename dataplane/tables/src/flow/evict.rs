@@ -113,12 +113,11 @@ impl FlowTable {
     /// used again. Generation and counters stay for the agent, and for the slot's next user.
     pub(crate) fn release_evicted(&self, index: FlowIndex) {
         let Some(shared) = self.shared(index) else { return };
-        let linked = FlowIndex(shared.reverse.load(Relaxed));
+        self.leave_reverse(index, shared);
         let (packets, bytes) = self.counters(index);
         shared.set_counters(packets, bytes);
         shared.end_change(FlowFlags::EVICTED, FlowFlags::EVICT_CANDIDATE);
         self.free_slot(index, shared);
-        self.void(linked);
     }
 
     /// Takes away what evicted entries without a successor have left. For the control thread, while no worker looks.

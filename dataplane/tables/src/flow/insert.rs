@@ -194,10 +194,9 @@ impl FlowTable {
     /// Second step of a removal: the slot may be used again. The generation stays.
     pub fn release(&self, index: FlowIndex) {
         let Some(shared) = self.shared.get(index.index()) else { return };
-        let linked = FlowIndex(shared.reverse.load(Ordering::Relaxed));
+        self.leave_reverse(index, shared);
         shared.clear();
         self.free_slot(index, shared);
-        self.void(linked);
     }
 
     /// From now on an insertion may fill the slot, which no lookup finds and no worker uses.

@@ -267,6 +267,12 @@ impl Model {
     fn settle(&mut self) -> Vec<(VifId, Vec<u8>)> {
         for index in std::mem::take(&mut self.leaving) {
             let entry = self.table.remove(&index).unwrap();
+            // Its slot may get another user: whoever has it for a reverse flow, and it him, has none.
+            if let Some(reverse) = entry.reverse.and_then(|reverse| self.table.get_mut(&reverse))
+                && reverse.reverse == Some(index)
+            {
+                reverse.reverse = None;
+            }
             if entry.flags.contains(FlowFlags::EVICT_CANDIDATE) {
                 self.left.insert(index, (entry.packets, entry.bytes));
                 self.totals.evicted += 1;
