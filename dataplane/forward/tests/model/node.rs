@@ -213,6 +213,11 @@ impl<'a> Node<'a> {
         (result, self.settle())
     }
 
+    /// Flows that were compiled anew because tables had changed.
+    pub(crate) fn recompilations(&self) -> u64 {
+        self.tables.worker_stats()[0].recompilations()
+    }
+
     /// Flows whose action is compiled and counts now.
     pub(crate) fn compiled(&self) -> Vec<FlowIndex> {
         let (flows, now) = (self.tables.flow_table(), self.tables.snapshot());

@@ -46,6 +46,7 @@ fn a_batch_of_routes_recompiles_the_flows_of_its_vrf_only() {
         assert_eq!(talk(&mut node, conversation), 2);
     }
     assert_eq!(node.compiled(), sorted(&[red, reds, blue]));
+    let before = node.recompilations();
     node.command(|tables, _| {
         for number in 0..ROUTES {
             let [high, low] = number.to_be_bytes();
@@ -58,5 +59,6 @@ fn a_batch_of_routes_recompiles_the_flows_of_its_vrf_only() {
         assert_eq!(talk(&mut node, conversation), 2);
     }
     assert_eq!(node.compiled(), sorted(&[red, reds, blue]), "one packet of each flow compiles it again");
+    assert_eq!(node.recompilations() - before, 4, "two of each conversation in that VRF");
     assert!(node.close());
 }
