@@ -201,6 +201,8 @@ impl Tables {
 
     fn publish_snapshot(&mut self) {
         if let Some(held) = &mut self.held {
+            // No worker sees the slots of the working copy, so they come back now as well.
+            self.nexthops.published(&self.grace);
             return held.publish(&mut self.publisher);
         }
         if self.dirty {

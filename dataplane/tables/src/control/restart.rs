@@ -21,7 +21,8 @@ use crate::vif::Vif;
 /// How a restarted agent takes over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct GracefulRestart {
-    /// How long it may take from its first command on; and how long flows may go without its confirmation then.
+    /// How long it may take from its first command on, twice as long while it is never silent; and how long flows may
+    /// go without its confirmation then.
     pub grace: Duration,
     /// How long it is silent when it has programmed everything.
     pub quiet: Duration,
@@ -153,7 +154,12 @@ impl Tables {
         held.look(now, commands);
         let (since, quiet_since) = (held.since, held.quiet_since);
         // An agent that died in between leaves its successor an unfinished copy.
-        if self.agent_lost || !has_passed(quiet_since, policy.quiet, now) {
+        if self.agent_lost {
+            return None;
+        }
+        // Where routes change all the time there is never silence, and new flows cannot wait for it for ever.
+        let overdue = has_passed(since, policy.grace.saturating_mul(2), now);
+        if !overdue && !has_passed(quiet_since, policy.quiet, now) {
             return None;
         }
         let complete = has_passed(since, policy.grace, now) || self.has_all_guests(datapath);

@@ -42,13 +42,23 @@ impl<'a> Device<'a> {
 
 impl Plan {
     pub(super) fn new(old: &Snapshot, new: &Snapshot) -> Self {
+        // Of interfaces that are described alike each keeps its number if it can.
+        let stays = |id| {
+            let [old, new] = [old, new].map(|snapshot| snapshot.vif(id).map(Device::of));
+            old.is_some() && old == new
+        };
         let mut before: HashMap<Device<'_>, Vec<VifId>> = HashMap::new();
-        for (_, vif) in old.vifs.iter() {
+        for (_, vif) in old.vifs.iter().filter(|(_, vif)| !stays(vif.id)) {
             before.entry(Device::of(vif)).or_default().push(vif.id);
         }
         let mut plan = Self::default();
         for (_, vif) in new.vifs.iter() {
-            match before.get_mut(&Device::of(vif)).and_then(Vec::pop) {
+            let found = if stays(vif.id) {
+                Some(vif.id)
+            } else {
+                before.get_mut(&Device::of(vif)).and_then(Vec::pop)
+            };
+            match found {
                 Some(old) => plan.kept.push((old, vif.id)),
                 None => plan.added.push(vif.id),
             }

@@ -19,6 +19,8 @@ type Place<'a> = (&'a str, u8, Option<usize>);
 pub(super) struct SameMeaning<'a> {
     old: &'a Snapshot,
     new: &'a Snapshot,
+    /// Names that tell nothing, since several interfaces have them.
+    ambiguous: HashSet<Place<'a>>,
     vrfs: HashSet<VrfId>,
     keys: HashSet<NexthopId>,
 }
@@ -32,7 +34,10 @@ struct Use<'a> {
 
 impl<'a> SameMeaning<'a> {
     pub(super) fn new(old: &'a Snapshot, new: &'a Snapshot) -> Self {
-        Self { old, new, vrfs: same_vrfs(old, new), keys: same_keys(old, new) }
+        let ambiguous: HashSet<_> = [old, new].into_iter().flat_map(ambiguous).collect();
+        let vrfs = same_vrfs(old, new, &ambiguous);
+        let keys = same_keys(old, new, &ambiguous);
+        Self { old, new, ambiguous, vrfs, keys }
     }
 
     /// Whether the VRF is that of the same interfaces.
@@ -92,12 +97,24 @@ impl<'a> SameMeaning<'a> {
     }
 
     fn interface(&self, old: VifId, new: VifId) -> bool {
-        matches!((self.old.vif(old), self.new.vif(new)), (Some(old), Some(new)) if place(old) == place(new))
+        let places = [self.old.vif(old), self.new.vif(new)].map(|vif| vif.map(place));
+        places[0] == places[1] && places[0].is_some_and(|place| tells(&place, &self.ambiguous))
     }
 }
 
 fn place(vif: &Vif) -> Place<'_> {
     (&vif.details.name, vif.kind as u8, None)
+}
+
+/// Places of several interfaces.
+fn ambiguous(snapshot: &Snapshot) -> impl Iterator<Item = Place<'_>> {
+    let mut seen = HashSet::new();
+    snapshot.vifs.iter().map(|(_, vif)| place(vif)).filter(move |place| !seen.insert(*place))
+}
+
+/// Whether a place is that of one interface only.
+fn tells(place: &Place<'_>, ambiguous: &HashSet<Place<'_>>) -> bool {
+    !ambiguous.contains(&(place.0, place.1, None))
 }
 
 /// All uses of flow key nexthops and VRFs.
@@ -114,12 +131,12 @@ fn uses(snapshot: &Snapshot) -> impl Iterator<Item = Use<'_>> {
 }
 
 /// VRFs whose interfaces of before are in the VRF of the same number now, and no others of before.
-fn same_vrfs(old: &Snapshot, new: &Snapshot) -> HashSet<VrfId> {
+fn same_vrfs(old: &Snapshot, new: &Snapshot, ambiguous: &HashSet<Place<'_>>) -> HashSet<VrfId> {
     let now: HashMap<Place<'_>, VrfId> = uses(new).map(|one| (one.place, one.vrf)).collect();
     let (mut same, mut other) = (HashSet::new(), HashSet::new());
     for one in uses(old) {
         match now.get(&one.place) {
-            Some(vrf) if *vrf == one.vrf => {
+            Some(vrf) if tells(&one.place, ambiguous) && *vrf == one.vrf => {
                 same.insert(one.vrf);
             }
             Some(vrf) => other.extend([*vrf, one.vrf]),
@@ -131,7 +148,7 @@ fn same_vrfs(old: &Snapshot, new: &Snapshot) -> HashSet<VrfId> {
 }
 
 /// Flow key nexthops that exactly the same interfaces have.
-fn same_keys(old: &Snapshot, new: &Snapshot) -> HashSet<NexthopId> {
+fn same_keys(old: &Snapshot, new: &Snapshot, ambiguous: &HashSet<Place<'_>>) -> HashSet<NexthopId> {
     fn users(snapshot: &Snapshot) -> BTreeMap<NexthopId, BTreeSet<Place<'_>>> {
         let mut users: BTreeMap<NexthopId, BTreeSet<Place<'_>>> = BTreeMap::new();
         for one in uses(snapshot) {
@@ -140,5 +157,9 @@ fn same_keys(old: &Snapshot, new: &Snapshot) -> HashSet<NexthopId> {
         users
     }
     let (old, mut new) = (users(old), users(new));
-    old.into_iter().filter(|(id, users)| new.remove(id).as_ref() == Some(users)).map(|(id, _)| id).collect()
+    old.into_iter()
+        .filter(|(id, users)| new.remove(id).as_ref() == Some(users))
+        .filter(|(_, users)| users.iter().all(|place| tells(place, ambiguous)))
+        .map(|(id, _)| id)
+        .collect()
 }

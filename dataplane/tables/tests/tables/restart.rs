@@ -279,6 +279,49 @@ fn a_guest_without_device_is_not_waited_for_and_no_other_for_ever() {
 }
 
 #[test]
+fn an_agent_that_is_never_silent_has_its_way_in_the_end() {
+    let mut tables = empty_with(Some(POLICY));
+    tables.vif_add(&guest(3, "a"), &mut NoPorts).unwrap();
+    tables.reset(&mut NoPorts);
+    let start = Instant::now();
+    let first = (0..1000).find(|second| {
+        tables.vif_add(&guest(3, "a"), &mut NoPorts).unwrap();
+        tables.advance_restart(start + Duration::from_secs(*second), &mut NoPorts).is_some()
+    });
+    assert_eq!(first, Some(120));
+}
+
+#[test]
+fn interfaces_described_alike_keep_their_numbers() {
+    let mut tables = empty_with(Some(POLICY));
+    for id in [3, 4, 5] {
+        tables.vif_add(&guest(id, "alike"), &mut NoPorts).unwrap();
+    }
+    let mut ports = Ports::default();
+    tables.reset(&mut ports);
+    for id in [2, 3, 5] {
+        tables.vif_add(&guest(id, "alike"), &mut ports).unwrap();
+    }
+    tables.finish_restart(Instant::now(), &mut ports).unwrap();
+    assert_eq!(ports.0[0], "move 4 2");
+    assert!(ports.0[1..].iter().all(|done| done.starts_with("changed ")), "{:?}", ports.0);
+}
+
+#[test]
+fn what_is_added_and_removed_during_a_restart_takes_no_room() {
+    let mut tables = restarted();
+    tables.vif_add(&VifSpec::new(FABRIC, VifKind::Physical, "fabric"), &mut NoPorts).unwrap();
+    for _ in 0..100 {
+        tables.nexthop_add(&tunnel(TUNNEL, [172, 16, 0, 9])).unwrap();
+        tables.publish();
+        let slot = tables.snapshot().nexthop_slots.get(TUNNEL.index()).copied();
+        assert!(slot.is_some_and(|slot| slot.index() <= 2), "{slot:?}");
+        tables.nexthop_delete(TUNNEL).unwrap();
+        tables.publish();
+    }
+}
+
+#[test]
 fn an_agent_that_is_gone_again_is_waited_for_and_the_host_connected() {
     let host = [(0, VifKind::Physical, "fabric"), (1, VifKind::Host, "vhost0"), (2, VifKind::Agent, "pkt0")];
     let node = |tables: &mut Tables| {

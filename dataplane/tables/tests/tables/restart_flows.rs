@@ -239,6 +239,28 @@ fn the_agent_takes_a_flow_over_by_key_or_place() {
 }
 
 #[test]
+fn flows_of_guests_with_equal_names_do_not_stay() {
+    let alike = |tables: &mut Tables, nexthops: [u32; 2]| {
+        for (id, nexthop) in (3..).zip(nexthops) {
+            let (id, nexthop, vrf) = (VifId(id), NexthopId(nexthop), Some(VrfId(1)));
+            let spec = VifSpec { vrf, nexthop, ..VifSpec::new(id, VifKind::Virtual, "alike") };
+            tables.vif_add(&spec, &mut NoPorts).unwrap();
+            tables.nexthop_add(&encap(nexthop, id)).unwrap();
+        }
+    };
+    let mut tables = empty_with(Some(POLICY));
+    alike(&mut tables, FIRST.nexthops);
+    let index = add(&mut tables, &spec(1));
+    tables.reset(&mut NoPorts);
+    let [one, other] = FIRST.nexthops;
+    alike(&mut tables, [other, one]);
+    let report = tables.finish_restart(Instant::now(), &mut NoPorts).unwrap();
+    assert_eq!((report.flows_kept, report.flows_removed), (0, 1));
+    tables.housekeep();
+    assert!(!state(&tables, index).0);
+}
+
+#[test]
 fn what_the_agent_does_not_confirm_is_removed() {
     let mut tables = node();
     let [first, second, third] = [1, 2, 3].map(|port| add(&mut tables, &spec(port)));
