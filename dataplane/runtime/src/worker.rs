@@ -14,7 +14,6 @@ use crate::mailbox::{Command, Mailbox};
 use crate::poller::Poller;
 use crate::polling::{LONGEST_SLEEP, Polling, Rest};
 use crate::slots::{Slots, Way};
-use crate::workers::PATIENCE;
 
 /// How often held packets are looked at, nanoseconds.
 const TICK: u64 = 10_000_000;
@@ -92,8 +91,9 @@ impl Worker {
                 }
                 Command::Renumber { paused, go_on } => {
                     let _ = paused.send(());
-                    // Without a word the control thread is gone, and so is what it was about to publish.
-                    if let Ok(moves) = go_on.recv_timeout(PATIENCE) {
+                    // As long as the others take to stop. Without a word the control thread is gone, and so is what
+                    // it was about to publish.
+                    if let Ok(moves) = go_on.recv() {
                         self.slots.renumber(&moves);
                     }
                 }

@@ -24,9 +24,8 @@ use crate::slots::Slots;
 use crate::worker::Worker;
 use crate::{Opened, cpus};
 
-/// How long the control thread and a worker wait for each other: a worker answers with its next pass unless it has
-/// died.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
+/// How long the control thread waits for a worker; it answers with its next pass unless it has died.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// How workers run.
 #[derive(Clone, Debug, Default)]

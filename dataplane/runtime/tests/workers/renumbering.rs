@@ -1,5 +1,8 @@
 //! Ports get other numbers of interfaces while packets pass.
 
+use std::thread;
+use std::time::Duration;
+
 use vr_io::MemoryPort;
 use vr_runtime::Polling;
 use vr_tables::control::Datapath;
@@ -54,4 +57,24 @@ fn guests_of_one_worker_exchange_numbers() {
 fn guests_of_several_workers_exchange_numbers() {
     guests_exchange_numbers(2);
     guests_exchange_numbers(3);
+}
+
+/// Longer than the control thread waits for one worker: several that are late take as long together.
+#[test]
+fn workers_wait_for_other_numbers_as_long_as_it_takes() {
+    let mut lab = Lab::new(2, Polling::Balanced);
+    let [mut first, mut second, mut sender] = [1, 2, 3].map(|number| lab.add_plain(number));
+    for (number, vif) in [(1, 2), (2, 1)] {
+        lab.lead(number, guest(vif));
+    }
+    let Lab { tables, workers, .. } = &mut lab;
+    workers.renumber(&[(guest(1), guest(2)), (guest(2), guest(1))], &mut || {
+        thread::sleep(Duration::from_secs(6));
+        tables.publish();
+    });
+    lab.send(&mut sender, 3, 1, 0..BURST);
+    lab.send(&mut sender, 3, 2, SECOND..SECOND + BURST);
+    take(&mut lab, &mut first, BURST, false);
+    take(&mut lab, &mut second, BURST, true);
+    lab.close([first, second, sender]);
 }
