@@ -105,7 +105,7 @@ impl Tables {
             return;
         }
         let kept = std::mem::take(&mut self.kept_flows);
-        for (index, generation) in kept.flows {
+        for (index, generation) in kept.flows.into_iter().chain(kept.unmarked) {
             if self.flows.in_use(index) && self.generation(index) == generation {
                 self.flow_remove(index, datapath);
             }

@@ -42,8 +42,9 @@ pub(super) fn write(
     }
     shared.action.store(action as u16, Relaxed);
     let kept = FlowFlags::OWNED.difference(FlowFlags::NEW_FLOW);
-    let flags = (shared.flags() & kept) | spec.flags.difference(FlowFlags::OWNED);
-    shared.flags.store(flags.bits(), Release);
+    let set = spec.flags.difference(FlowFlags::OWNED);
+    // A worker may take back a mark for eviction at this moment. Never refused.
+    let _ = shared.flags.fetch_update(Release, Relaxed, |flags| Some(flags & kept.bits() | set.bits()));
     shared.ecmp_index.load(Acquire)
 }
 

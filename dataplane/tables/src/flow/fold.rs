@@ -62,17 +62,53 @@ impl FlowFolding {
         let (packets, bytes) = table.counters(index);
         shared.set_counters(packets, bytes);
         table.show(index);
+        // An entry that is changing may get another generation, under which nobody would let go of it.
         if foreign.owner_has_gone(hot.packets.load(Ordering::Relaxed))
             && !state.is_unowned()
             && !state.is_between_owners()
+            && !state.is_changing()
+            && hot.replace(state, state.between_owners())
         {
-            let before = table.update_state(index, State::between_owners).unwrap_or(state);
-            self.between_owners.push((index, before.generation()));
+            self.between_owners.push((index, state.generation()));
         }
     }
 
     fn let_go(&self, index: FlowIndex, generation: u8) {
         let waits = |state: State| state.generation() == generation && state.is_between_owners();
         self.table.update_state(index, |state| if waits(state) { state.unowned() } else { state });
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test fails by a panic")]
+mod tests {
+    use vr_types::{NexthopId, WorkerId};
+
+    use super::super::FlowKey;
+    use super::{Arc, FlowFolding, FlowTable, Grace, State};
+    use crate::geometry::Geometry;
+
+    #[test]
+    fn an_entry_keeps_its_owner_while_it_changes() {
+        let table = Arc::new(FlowTable::new(Geometry { entries: 4, overflow: 0 }, 2, None).unwrap());
+        let mut folding = FlowFolding::new(Arc::clone(&table), Arc::new(Grace::new(2)));
+        let key = FlowKey::inet(17, [0, 1, 0, 53], NexthopId(9), [10, 0, 0, 1], [10, 0, 0, 2]);
+        let index = table.insert(&key, key.hash(), |_| {}).unwrap();
+        let owned_by = |worker| table.hot(index).unwrap().state().is_owned_by(WorkerId(worker));
+        table.count(index, WorkerId(0), 100);
+        let mut others_only = || {
+            table.count(index, WorkerId(1), 100);
+            folding.run();
+        };
+        others_only();
+        table.update_state(index, State::changing);
+        others_only();
+        assert!(owned_by(0));
+        table.update_state(index, State::changed);
+        others_only();
+        assert!(!owned_by(0));
+        others_only();
+        table.count(index, WorkerId(1), 100);
+        assert!(owned_by(1));
     }
 }

@@ -164,6 +164,11 @@ impl HotFlow {
         }
     }
 
+    /// Gives the entry another state if it has this one still.
+    pub(super) fn replace(&self, seen: State, new: State) -> bool {
+        self.state.compare_exchange(seen.0, new.0, AcqRel, Acquire).is_ok()
+    }
+
     /// Voids what was compiled for good: the changes that tell versions apart have eight bits and come round.
     pub(super) fn forget(&self) {
         self.epoch.store(0, Relaxed);

@@ -257,7 +257,12 @@ impl SharedFlow {
     /// Begins a change that nobody else may make at the same time, if nobody is making one, the agent knows the entry
     /// and it is not being removed: [`FlowFlags::MODIFIED`] is the lock.
     pub(super) fn start_change(&self, unless: FlowFlags) -> bool {
-        let unless = unless | FlowFlags::MODIFIED | FlowFlags::EVICTED | FlowFlags::NEW_FLOW;
+        self.start_renewal(unless | FlowFlags::NEW_FLOW)
+    }
+
+    /// The same, whether the agent knows the entry or not.
+    pub(super) fn start_renewal(&self, unless: FlowFlags) -> bool {
+        let unless = unless | FlowFlags::MODIFIED | FlowFlags::EVICTED;
         let start = |flags: u16| {
             let free = !FlowFlags::from_bits_truncate(flags).intersects(unless);
             free.then_some(flags | FlowFlags::MODIFIED.bits())

@@ -49,14 +49,13 @@ impl Flow {
         self.flags.fetch_update(Release, Relaxed, end).unwrap();
     }
 
-    /// A request of the agent, which stores flags that it has loaded before; refused when somebody has the lock.
+    /// A request of the agent; refused when somebody has the lock.
     fn set(&self, value: u32) -> bool {
         if !self.start(0) {
             return false;
         }
         self.fields.iter().for_each(|field| field.store(value, Relaxed));
-        let flags = self.flags.load(Relaxed);
-        self.flags.store(flags | ASKED, Release);
+        self.flags.fetch_update(Release, Relaxed, |flags| Some(flags | ASKED)).unwrap();
         self.end(0, 0);
         true
     }
@@ -133,6 +132,27 @@ fn a_request_does_not_undo_a_mark() {
         assert_eq!(pair.is(1, ASKED), accepted);
         assert!(accepted || marked == 2, "one of them had the lock");
         assert!(pair.flows[1].fields.iter().all(|field| field.load(Relaxed) == if accepted { 7 } else { 0 }));
+    });
+}
+
+/// A worker that finds no place for an entry in the queue takes its mark back: a request does not bring that again, for
+/// nobody would ever evict the entry.
+#[test]
+fn a_request_does_not_bring_back_a_mark() {
+    model(|| {
+        let flow = Arc::new(Flow::new());
+        let worker = thread::spawn({
+            let flow = Arc::clone(&flow);
+            move || {
+                if flow.start(CANDIDATE) {
+                    flow.end(CANDIDATE, 0);
+                    flow.flags.fetch_and(!CANDIDATE, Relaxed);
+                }
+            }
+        });
+        let accepted = flow.set(7);
+        worker.join().unwrap();
+        assert_eq!(flow.flags.load(Acquire), if accepted { ASKED } else { 0 });
     });
 }
 

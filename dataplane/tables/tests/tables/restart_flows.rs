@@ -285,3 +285,18 @@ fn what_the_agent_does_not_confirm_is_removed() {
     tables.housekeep();
     assert_eq!([first, third, successor].map(|index| state(&tables, index).0), [true, false, true]);
 }
+
+#[test]
+fn what_could_not_be_shown_to_the_agent_is_removed() {
+    let mut tables = node();
+    let [first, second] = [1, 2].map(|port| add(&mut tables, &spec(port)));
+    // A worker that is about to mark it for eviction, and does not come to that.
+    let busy = FlowFlags::MODIFIED.bits();
+    tables.flow_table().shared(first).unwrap().flags.fetch_or(busy, Relaxed);
+    restart(&mut tables, &FIRST);
+    assert_eq!([first, second].map(|index| state(&tables, index)), [(true, false), (true, true)]);
+    add(&mut tables, &spec(2));
+    tables.advance_restart(Instant::now() + 2 * POLICY.grace, &mut NoPorts);
+    tables.housekeep();
+    assert_eq!([first, second].map(|index| state(&tables, index).0), [false, true]);
+}
