@@ -16,8 +16,8 @@ use crate::config::{Compat, Config};
 use crate::flow_figures::FlowFigures;
 use crate::ports::Fabrics;
 
-/// A reader that takes nothing for so long is left alone.
-const PATIENCE: Duration = Duration::from_millis(20);
+/// A reader that has not taken everything within this time is left alone: the sign of life must not wait for it.
+const PATIENCE: Duration = Duration::from_millis(50);
 
 /// Where the figures come from.
 pub(crate) struct Source {
@@ -146,17 +146,79 @@ impl StatusSocket {
         }
     }
 
-    fn answer(&self, mut stream: UnixStream, folding: &Folding) -> io::Result<()> {
+    fn answer(&self, stream: UnixStream, folding: &Folding) -> io::Result<()> {
         let text = serde_json::to_string(&self.source.report(folding))?;
-        stream.set_nonblocking(false)?;
-        stream.set_write_timeout(Some(PATIENCE))?;
-        stream.write_all(text.as_bytes())
+        stream.set_nonblocking(true)?;
+        write_within(PATIENCE, stream, text.as_bytes())
     }
+}
+
+/// Writes everything, or what a reader takes within `time`. The stream does not block.
+fn write_within(time: Duration, mut stream: UnixStream, mut bytes: &[u8]) -> io::Result<()> {
+    let end = Instant::now() + time;
+    while !bytes.is_empty() {
+        match stream.write(bytes) {
+            Ok(written) => bytes = bytes.get(written..).unwrap_or_default(),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                let left = end.saturating_duration_since(Instant::now());
+                if left.is_zero() {
+                    return Err(io::ErrorKind::TimedOut.into());
+                }
+                let mut fds = [PollFd::new(stream.as_fd(), PollFlags::POLLOUT)];
+                // Rounded up, so that it does not turn through the last millisecond.
+                let millis = left.as_millis().min(u128::from(u16::MAX - 1)) as u16 + 1;
+                poll(&mut fds, PollTimeout::from(millis))?;
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
 }
 
 impl Drop for StatusSocket {
     fn drop(&mut self) {
         // Already gone is as good.
         let _ = std::fs::remove_file(&self.path);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::write_within;
+    use std::io::{ErrorKind, Read};
+    use std::os::unix::net::UnixStream;
+    use std::time::{Duration, Instant};
+
+    #[test]
+    fn nobody_is_waited_for_who_takes_a_little_again_and_again() {
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        ours.set_nonblocking(true).unwrap();
+        let reader = std::thread::spawn(move || {
+            let mut bytes = [0; 4096];
+            while theirs.read(&mut bytes).unwrap() > 0 {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+        });
+        let (start, bytes) = (Instant::now(), vec![0; 16 << 20]);
+        let error = write_within(Duration::from_millis(20), ours, &bytes).unwrap_err();
+        // Sixteen megabytes would take twenty seconds.
+        assert!(start.elapsed() < Duration::from_secs(10), "{:?}", start.elapsed());
+        assert_eq!(error.kind(), ErrorKind::TimedOut);
+        reader.join().unwrap();
+    }
+
+    #[test]
+    fn who_reads_gets_everything() {
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        ours.set_nonblocking(true).unwrap();
+        let reader = std::thread::spawn(move || {
+            let mut bytes = Vec::new();
+            theirs.read_to_end(&mut bytes).unwrap();
+            bytes
+        });
+        let bytes: Vec<u8> = (0..4_u32 << 20).map(|place| place as u8).collect();
+        write_within(Duration::from_secs(60), ours, &bytes).unwrap();
+        assert!(reader.join().unwrap() == bytes);
     }
 }
