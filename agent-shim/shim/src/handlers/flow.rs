@@ -38,16 +38,11 @@ pub(super) fn handle(request: &FlowReq, context: &mut Context<'_>, replies: &mut
 
 /// Sets a flow with what goes with its mirrored copies.
 pub(super) fn set(request: &FlowReq, spec: &FlowSpec, context: &mut Context<'_>) -> FlowReply {
-    let metadata = Some(&request.fr_pcap_meta_data).filter(|_| spec.flags.contains(FlowFlags::MIRROR));
-    if let (Some(metadata), Some(index)) = (metadata, spec.index) {
-        // Before packets that wait go on.
-        context.tables.flow_metadata(index, spec.generation, metadata);
+    if spec.flags.contains(FlowFlags::MIRROR) {
+        context.tables.flow_set_mirrored(spec, &request.fr_pcap_meta_data, context.datapath)
+    } else {
+        context.tables.flow_set(spec, context.datapath)
     }
-    let reply = context.tables.flow_set(spec, context.datapath);
-    if let (Some(metadata), None, Ok(()), Some(index)) = (metadata, spec.index, &reply.result, reply.index) {
-        context.tables.flow_metadata(index, reply.generation, metadata);
-    }
-    reply
 }
 
 pub(super) fn index(number: i32) -> Option<FlowIndex> {

@@ -1,7 +1,7 @@
 //! What goes with mirrored copies of a flow (control.md 4.15, step 8).
 
-use sandesh::messages::{FlowReq, Message, MirrorReq};
-use sandesh::{Compat, FlowOp, encode};
+use sandesh::messages::{FlowReq, Message, MirrorReq, VrouterOps};
+use sandesh::{Compat, FlowOp, SandeshOp, encode};
 use vr_types::FlowIndex;
 
 use crate::node::Node;
@@ -62,4 +62,22 @@ fn mirrored_flows_have_the_metadata_of_their_request() {
     assert_eq!(cut, Some(vec![7; 255]));
     let (_, none) = set(&mut node, &flow(index, ACTIVE | MIRROR, b""));
     assert_eq!(none, None);
+}
+
+#[test]
+fn refused_requests_and_resets_leave_none() {
+    let mut node = Node::new();
+    let (index, _) = set(&mut node, &flow(-1, ACTIVE | MIRROR, b"one"));
+    let number = |node: &Node| node.tables().flow_table().shared(FlowIndex(index)).unwrap().mirror_metadata();
+    let before = number(&node);
+    // It names no mirror.
+    let refused = FlowReq { fr_mir_id: 255, ..flow(index as i32, ACTIVE | MIRROR, b"two") };
+    let mut payload = Vec::new();
+    encode(&refused, Compat::Current, &mut payload);
+    assert_eq!(node.probe(&payload), [-libc::EINVAL]);
+    assert_eq!(number(&node), before);
+    payload.clear();
+    encode(&VrouterOps { h_op: SandeshOp::RESET, ..VrouterOps::default() }, Compat::Current, &mut payload);
+    node.execute(&payload);
+    assert!((0..8).all(|number| node.tables().snapshot().flow_metadata.get(number).is_none()));
 }

@@ -7,7 +7,9 @@ use std::sync::atomic::Ordering::Acquire;
 use hashbrown::HashMap;
 use vr_types::FlowIndex;
 
-use super::Tables;
+use super::{Datapath, FlowReply, FlowSpec, Tables};
+use crate::dense::Dense;
+use crate::flow::SharedFlow;
 
 /// The longest metadata that an analyzer gets.
 const LONGEST: usize = 255;
@@ -19,10 +21,47 @@ const MOST: u32 = 16_384;
 pub(super) struct FlowMetadata(HashMap<Arc<[u8]>, u32>);
 
 impl Tables {
+    /// [`Tables::flow_set`] of a mirrored flow, with what goes with its copies. A refused request changes neither.
+    pub fn flow_set_mirrored(
+        &mut self,
+        spec: &FlowSpec,
+        metadata: &[u8],
+        datapath: &mut dyn Datapath,
+    ) -> FlowReply {
+        let Some(index) = spec.index else {
+            let reply = self.flow_set(spec, datapath);
+            if let (Ok(()), Some(index)) = (&reply.result, reply.index) {
+                self.flow_metadata(index, reply.generation, metadata);
+            }
+            return reply;
+        };
+        let before = self.flows.shared(index).map(SharedFlow::mirror_metadata);
+        // Before packets that wait go on.
+        self.flow_metadata(index, spec.generation, metadata);
+        let reply = self.flow_set(spec, datapath);
+        if let (Err(_), Some(before)) = (&reply.result, before) {
+            self.set_metadata_number(index, spec.generation, before);
+        }
+        reply
+    }
+
     /// Sets what goes with mirrored copies of packets of a flow, or that nothing does. Without effect if the slot has
-    /// another generation.
+    /// another generation, or while an agent restarts: entries are still its predecessor's.
     pub fn flow_metadata(&mut self, index: FlowIndex, generation: u8, metadata: &[u8]) {
-        let number = self.number_of(metadata.get(..LONGEST).unwrap_or(metadata));
+        if !self.is_restarting() {
+            let number = self.number_of(metadata.get(..LONGEST).unwrap_or(metadata));
+            self.set_metadata_number(index, generation, number);
+        }
+    }
+
+    /// After a reset no flow has any.
+    pub(super) fn forget_metadata(&mut self) {
+        self.metadata = FlowMetadata::default();
+        self.work.flow_metadata = Dense::default();
+        self.changed();
+    }
+
+    fn set_metadata_number(&self, index: FlowIndex, generation: u8, number: u32) {
         let shared = self.flows.shared(index).filter(|_| self.flows.in_use(index));
         if let Some(shared) = shared.filter(|shared| shared.generation.load(Acquire) == generation) {
             shared.set_mirror_metadata(number);

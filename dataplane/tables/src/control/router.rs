@@ -114,6 +114,7 @@ impl Tables {
         }
         // No worker knows an old slot any more, so all of them are free.
         self.nexthops = NexthopStore::new(&mut self.work);
+        self.forget_metadata();
         for vif in vifs {
             datapath.detach(vif);
         }
