@@ -218,7 +218,7 @@ mod tests {
             bytes
         });
         let bytes: Vec<u8> = (0..4_u32 << 20).map(|place| place as u8).collect();
-        write_within(Duration::from_secs(60), ours, &bytes).unwrap();
+        write_within(Duration::from_mins(1), ours, &bytes).unwrap();
         assert!(reader.join().unwrap() == bytes);
     }
 }
