@@ -207,8 +207,9 @@ impl Server {
         Ok((Ready { listener: has(&fds[0], PollFlags::POLLIN), clients }, Polled { requests: 0, woken }))
     }
 
+    /// Accepts who waits, and no more than there are places: who connects again and again must not keep everybody else.
     fn accept(&mut self) {
-        loop {
+        for _ in 0..MAX_CLIENTS {
             match self.listener.accept() {
                 Ok(stream) if self.clients.len() < MAX_CLIENTS => {
                     self.connections += 1;

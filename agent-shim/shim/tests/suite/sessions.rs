@@ -1,14 +1,17 @@
 //! Many clients at a time, and those that do not behave.
 
 use std::io::{ErrorKind, Read, Write};
+use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
 use sandesh::SandeshOp;
 use sandesh::messages::{InterfaceReq, Message, MplsReq, NexthopReq};
 use sandesh::netlink::{Header, MAX_REPLY};
+use vr_shim::{About, SOCKET, Server};
+use vr_tables::control::{Tables, TablesConfig};
 
 use crate::client::{Client, framed};
-use crate::served::Served;
+use crate::served::{NoPorts, Served};
 
 /// Clients that are served at a time.
 const CLIENTS: usize = 64;
@@ -52,6 +55,26 @@ fn places_are_limited_and_free_again() {
         serves(&mut clients[0]);
         clients.push(served.connect());
         clients.iter_mut().rev().take(2).for_each(serves);
+    }
+}
+
+#[test]
+fn who_connects_without_end_does_not_keep_the_server() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut server = Server::bind(directory.path(), About::version("test")).unwrap();
+    let mut tables = Tables::new(TablesConfig::default()).unwrap();
+    let mut poll = || server.poll(&mut tables, &mut NoPorts, Duration::ZERO, None).unwrap();
+    let streams: Vec<UnixStream> = (0..3 * CLIENTS)
+        .map(|_| {
+            let stream = UnixStream::connect(directory.path().join(SOCKET)).unwrap();
+            stream.set_nonblocking(true).unwrap();
+            stream
+        })
+        .collect();
+    let closed = || streams.iter().filter(|stream| (&**stream).read(&mut [0]).is_ok_and(|read| read == 0));
+    for refused in [0, CLIENTS, 2 * CLIENTS] {
+        poll();
+        assert_eq!(closed().count(), refused);
     }
 }
 
