@@ -48,13 +48,37 @@ pub struct Roles {
     pub host: VifId,
     /// The underlay, first uplink first.
     pub fabric: [VifId; 3],
+    /// What stands for the uplink of each number on the host's side, while there are several (forwarding.md 9.7).
+    pub companions: [VifId; 3],
     /// IPv6 of the underlay is routed, not cross-connected (forwarding.md 2.2).
     pub inet6_underlay: bool,
 }
 
 impl Default for Roles {
     fn default() -> Self {
-        Self { agent: VifId::NONE, host: VifId::NONE, fabric: [VifId::NONE; 3], inet6_underlay: false }
+        Self {
+            agent: VifId::NONE,
+            host: VifId::NONE,
+            fabric: [VifId::NONE; 3],
+            companions: [VifId::NONE; 3],
+            inet6_underlay: false,
+        }
+    }
+}
+
+impl Roles {
+    /// The uplinks, first one first.
+    #[must_use]
+    pub fn uplinks(&self) -> &[VifId] {
+        let count = self.fabric.iter().take_while(|uplink| **uplink != VifId::NONE).count();
+        &self.fabric[..count]
+    }
+
+    /// The uplink that a companion stands for.
+    #[must_use]
+    pub fn uplink_of(&self, companion: VifId) -> Option<VifId> {
+        let of = (0..).map(VifId).zip(self.companions).find(|(_, of)| *of == companion);
+        of.map(|(uplink, _)| uplink).filter(|_| companion != VifId::NONE)
     }
 }
 
@@ -210,7 +234,7 @@ impl Snapshot {
         self.mirrors.get(id.index())
     }
 
-    /// The other side of a cross-connect: the first uplink for the host, the host for an uplink.
+    /// The other side of a cross-connect with one uplink: the first uplink for the host, the host for an uplink.
     #[must_use]
     pub fn cross_connect(&self, vif: &Vif) -> Option<VifId> {
         let peer = match vif.kind {

@@ -132,9 +132,9 @@ impl Full<'_> {
 
     /// Gives the packet to the host, by `device` or the interface that stands for it.
     pub(super) fn deliver_to_host(&mut self, pkt: &mut Pkt, device: Option<VifId>) -> Stop {
-        let peer = || self.tables.vif(pkt.vif).and_then(|vif| self.tables.cross_connect(vif));
-        let device =
-            device.or_else(peer).or_else(|| self.tables.vif(self.tables.roles.host).map(|vif| vif.id));
+        let device = device
+            .or_else(|| self.other_side(pkt))
+            .or_else(|| self.tables.vif(self.tables.roles.host).map(|vif| vif.id));
         let Some(vif) = device.and_then(|id| self.tables.vif(id)) else {
             return Stop::Drop(DropReason::TrapNoIf);
         };

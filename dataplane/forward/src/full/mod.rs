@@ -37,6 +37,7 @@ mod transport;
 mod trap;
 mod tunnel;
 mod tunnel_in;
+mod uplinks;
 
 pub(crate) use fragments::{Datagram, Fragments};
 pub(crate) use hold_queue::HoldQueues;
@@ -141,8 +142,7 @@ impl Full<'_> {
 
     /// Hands a frame to the other side of a cross-connect, as it was received.
     pub(crate) fn cross_connect(&mut self, pkt: &mut Pkt) -> Stop {
-        let peer = self.tables.vif(pkt.vif).and_then(|vif| self.tables.cross_connect(vif));
-        let Some(peer) = peer else {
+        let Some(peer) = self.other_side(pkt) else {
             self.stats.vif(pkt.vif, VifCounter::InErrors, 1);
             return Stop::Drop(DropReason::InterfaceDrop);
         };

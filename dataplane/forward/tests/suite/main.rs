@@ -30,5 +30,6 @@ mod sub_interfaces;
 mod tcp_numbers;
 mod translated;
 mod translation;
+mod uplinks;
 mod waiting;
 mod world;

@@ -4,6 +4,7 @@
 //! Flow and bridge tables have lock-free readers of their own and change at once.
 
 mod bridge;
+mod companion;
 mod config;
 mod datapath;
 mod error;

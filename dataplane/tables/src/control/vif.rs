@@ -175,7 +175,7 @@ impl Tables {
         }
     }
 
-    fn vif_create(
+    pub(super) fn vif_create(
         &mut self,
         spec: &VifSpec,
         kind: VifKind,
@@ -207,6 +207,7 @@ impl Tables {
         self.work.vifs.set(id.index(), Some(vif));
         self.enter_role(id, kind);
         self.vif_changed(id, kind);
+        self.update_companions(kind, datapath);
         Ok(())
     }
 
@@ -331,6 +332,7 @@ impl Tables {
             self.publish();
             datapath.detach(vif.id);
         }
+        self.update_companions(vif.kind, datapath);
         Ok(())
     }
 

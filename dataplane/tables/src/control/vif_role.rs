@@ -100,6 +100,11 @@ impl Tables {
                 }
                 roles.fabric = fabric;
             }
+            VifKind::Gateway => {
+                if let Some(companion) = roles.companions.iter_mut().find(|companion| **companion == vif.id) {
+                    *companion = VifId::NONE;
+                }
+            }
             VifKind::VirtualVlan => self.leave_parent(vif),
             VifKind::Monitoring => {
                 let monitored = self.monitored(vif.details.os_index).and_then(|id| self.work.vif(id));

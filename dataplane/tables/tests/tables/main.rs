@@ -17,3 +17,4 @@ mod restart;
 mod restart_flows;
 mod routes;
 mod support;
+mod uplinks;
