@@ -57,15 +57,6 @@ impl Tables {
             return Err(refused);
         }
         let generation = shared.generation.load(Acquire);
-        let linked = FlowIndex(shared.reverse.load(Relaxed));
-        self.evict(Candidate { index, generation }).ok_or(CommandError::Busy)?;
-        if let Some(reverse) = self.flows.shared(linked)
-            && reverse.reverse.load(Relaxed) == index.0
-        {
-            reverse.reverse.store(u32::MAX, Relaxed);
-            self.flows.void(linked);
-            self.flows.show(linked);
-        }
-        Ok(())
+        self.evict(Candidate { index, generation }).map(|_| ()).ok_or(CommandError::Busy)
     }
 }

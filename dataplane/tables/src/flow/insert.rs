@@ -168,10 +168,13 @@ impl FlowTable {
     /// [`FlowTable::release`], which is due when every worker has finished its present batch. `false` when
     /// the slot is not in use or its bucket is busy.
     pub fn unlink(&self, index: FlowIndex) -> bool {
-        let Some(key) = self.shared.get(index.index()).and_then(SharedFlow::key) else { return false };
+        let Some(shared) = self.shared.get(index.index()) else { return false };
+        let Some(key) = shared.key() else { return false };
         let hash = key.hash();
         let bucket = self.geometry.bucket(hash.primary);
         let Ok(mut word) = self.lock(bucket) else { return false };
+        // Workers come to the entry by its reverse flow as well.
+        self.leave_reverse(index, shared);
         self.update_state(index, State::inactive);
         if index.0 < self.geometry.entries {
             word &= !(TAG_MASK << ((index.0 - bucket) * TAG_BITS));

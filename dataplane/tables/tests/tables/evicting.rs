@@ -135,6 +135,25 @@ fn what_the_agent_evicts_leaves_its_reverse_flow() {
     assert_eq!((tables.flow_totals().evicted, tables.flow_totals().deleted), (1, 0));
 }
 
+/// A worker comes to an entry by its reverse flow as well. What it finds that way in a batch, nobody else gets meanwhile:
+/// the link has to end before the grace period begins.
+#[test]
+fn no_batch_after_a_removal_comes_to_the_entry_by_its_reverse_flow() {
+    for force_evict in [false, true] {
+        let (mut tables, [spec, other]) = over();
+        let grace = Arc::clone(tables.grace());
+        grace.enter(WorkerId(0));
+        let gone = FlowSpec { force_evict, flags: FlowFlags::empty(), ..spec };
+        set(&mut tables, &gone).result.unwrap();
+        tables.housekeep();
+        let flows = tables.flow_table();
+        assert!(flows.in_use(spec.index.unwrap()), "the batch has not ended");
+        let reverse = flows.shared(other.index.unwrap()).unwrap();
+        assert_eq!(FlowIndex(reverse.reverse.load(Relaxed)), FlowIndex::NONE);
+        grace.leave(WorkerId(0));
+    }
+}
+
 #[test]
 fn a_reset_clears_what_is_left() {
     let (mut tables, specs) = over();
