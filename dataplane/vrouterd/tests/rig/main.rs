@@ -15,6 +15,7 @@ mod monitoring;
 mod node;
 mod placement;
 mod recordings;
+mod uplinks;
 
 // The runner of step files, over another node than there.
 #[path = "../../../../tests/tests/conformance/frames.rs"]
