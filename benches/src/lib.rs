@@ -2,9 +2,12 @@
 //!
 //! `bench-core` measures the pipeline on memory ports: TSC cycles and nanoseconds per packet from port
 //! receive to port transmit. `bench-control` measures how fast objects are programmed through the control socket, and
-//! that forwarding does not suffer.
+//! that forwarding does not suffer; and how fast flows are set up by way of an agent.
 
 pub mod alloc;
 pub mod control;
 pub mod core;
+mod datagram;
+mod serving;
+pub mod setup;
 pub mod tsc;

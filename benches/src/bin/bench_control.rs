@@ -1,13 +1,14 @@
-//! Objects programmed through the control socket while packets are forwarded.
+//! Objects programmed through the control socket while packets are forwarded, and flows set up by way of an agent.
 
 use std::path::PathBuf;
 
 use anyhow::ensure;
 use clap::Parser;
-use vr_benches::control::{Plan, print, write_json};
+use vr_benches::control::{self, write_json};
+use vr_benches::setup;
 
 /// Programs nexthops, routes and flows through the control socket of a server with one worker, while packets of an
-/// established flow pass it. Fails when one of them is lost.
+/// established flow pass it. Then flows are set up by way of an agent. Fails when a packet is lost.
 #[derive(Parser)]
 struct Arguments {
     /// Writes the figures as JSON to this file.
@@ -21,21 +22,31 @@ struct Arguments {
     rate: u32,
 }
 
+/// All figures.
+#[derive(serde::Serialize)]
+struct Figures {
+    #[serde(flatten)]
+    programmed: control::Outcome,
+    set_up: setup::Outcome,
+}
+
 fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
     let share = if arguments.quick { 10 } else { 1 };
-    let plan = Plan {
+    let plan = control::Plan {
         nexthops: 10_000 / share,
         routes: 100_000 / share,
         flows: 1_000_000 / share,
         rate: arguments.rate,
     };
-    let outcome = plan.run()?;
-    print(&outcome);
+    let programmed = plan.run()?;
+    control::print(&programmed);
+    let set_up = setup::Plan { pairs: 20_000 / share, rounds: 5, window: 256 }.run()?;
+    setup::print(&set_up);
+    let lost = programmed.sent - programmed.received + set_up.sent - set_up.arrived;
     if let Some(path) = arguments.json {
-        write_json(&path, &outcome)?;
+        write_json(&path, &Figures { programmed, set_up })?;
     }
-    let lost = outcome.sent - outcome.received;
     ensure!(lost == 0, "{lost} packets were lost");
     Ok(())
 }

@@ -27,8 +27,8 @@ pub fn print(outcome: &Outcome) {
 ///
 /// # Errors
 /// When the file cannot be written.
-pub fn write_json(path: &Path, outcome: &Outcome) -> anyhow::Result<()> {
-    let mut text = serde_json::to_string_pretty(outcome)?;
+pub fn write_json(path: &Path, figures: &impl serde::Serialize) -> anyhow::Result<()> {
+    let mut text = serde_json::to_string_pretty(figures)?;
     text.push('\n');
     std::fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))
 }

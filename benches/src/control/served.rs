@@ -1,31 +1,26 @@
 //! The server under test: control socket, tables and one worker, as the daemon joins them.
 
-use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
-use std::thread::JoinHandle;
 use std::time::Duration;
 
 use anyhow::Context;
-use nix::time::{ClockId, clock_gettime};
 use vr_frame::{FramePool, PoolSet, PoolSizes};
 use vr_io::MemoryPort;
-use vr_runtime::{Opened, PortFactory, Queue, Workers, WorkersConfig};
-use vr_shim::{About, Server};
+use vr_runtime::{Workers, WorkersConfig};
 use vr_tables::bridge::BridgeFlags;
 use vr_tables::control::{
-    AttachError, BridgeSpec, FlowSpec, GivenMac, Limits, NexthopKind, NexthopSpec, Prefix, Reverse,
-    RouteSpec, Tables, TablesConfig, VifSpec,
+    BridgeSpec, FlowSpec, GivenMac, Limits, NexthopKind, NexthopSpec, Prefix, Reverse, RouteSpec, Tables,
+    TablesConfig, VifSpec,
 };
 use vr_tables::fib::RouteFlags;
 use vr_tables::flow::{FlowAction, FlowFlags, FlowKey};
 use vr_tables::geometry::Geometry;
 use vr_tables::nexthop::{NexthopFamily, NexthopFlags};
-use vr_tables::vif::{Vif, VifFlags, VifKind};
+use vr_tables::vif::{VifFlags, VifKind};
 use vr_types::{Mac, NexthopId, VifId, VrfId};
 
 use super::Plan;
+use crate::serving::{Prepared, Serving};
 
 pub(super) const FABRIC: VifId = VifId(0);
 pub(super) const GUEST_VRF: VrfId = VrfId(1);
@@ -53,24 +48,12 @@ pub(super) struct Ends {
     pub(super) pool: FramePool,
 }
 
-/// Ports that were made beforehand.
-#[derive(Default)]
-struct Prepared(BTreeMap<VifId, MemoryPort>);
-
-impl PortFactory for Prepared {
-    fn open(&mut self, vif: &Vif) -> Result<Opened, AttachError> {
-        let port = self.0.remove(&vif.id).ok_or_else(|| AttachError::NoDevice(vif.details.name.clone()))?;
-        Ok(Opened { queues: vec![Queue::new(Box::new(port))], ..Opened::default() })
-    }
-
-    fn closed(&mut self, _: VifId) {}
-}
-
 pub(super) struct Served {
-    stop: Arc<AtomicBool>,
-    /// Nanoseconds that the control thread has had the processor.
-    processor_time: Arc<AtomicU64>,
-    thread: JoinHandle<anyhow::Result<Plan>>,
+    serving: Serving,
+    /// How many objects there were before the socket was served.
+    before: Plan,
+    /// Nothing comes from there.
+    _fabric: MemoryPort,
 }
 
 impl Served {
@@ -89,41 +72,37 @@ impl Served {
         let mut workers = Workers::start(&tables, pools, &WorkersConfig::default(), Prepared::default())?;
         let [fabric, sender, receiver] = [FABRIC, SENDER, RECEIVER].map(|vif| {
             let (port, end) = MemoryPort::pair(WIRE);
-            workers.factory().0.insert(vif, port);
+            workers.factory().insert(vif, port);
             end
         });
         program(&mut tables, &mut workers)?;
-        let mut server = Server::bind(directory, About::version("bench"))?;
-        let (stop, processor_time) = (Arc::<AtomicBool>::default(), Arc::<AtomicU64>::default());
-        let (stopped, time) = (Arc::clone(&stop), Arc::clone(&processor_time));
-        let before = (tables.nexthop_count(), tables.route_count(), tables.flow_totals().used);
-        let thread = std::thread::Builder::new().name("control".to_owned()).spawn(move || {
-            // Nothing comes from there.
-            let _fabric = fabric;
-            while !stopped.load(Relaxed) {
-                server.poll(&mut tables, &mut workers, Duration::from_millis(10), None)?;
-                tables.housekeep();
-                let now = clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID)?;
-                time.store(Duration::from(now).as_nanos() as u64, Relaxed);
-            }
-            Ok(Plan {
-                nexthops: (tables.nexthop_count() - before.0) as u32,
-                routes: (tables.route_count() - before.1) as u32,
-                flows: tables.flow_totals().used - before.2,
-                rate: 0,
-            })
-        })?;
-        Ok((Self { stop, processor_time, thread }, Ends { sender, receiver, pool }))
+        let before = counts(&tables);
+        let serving = Serving::start(directory, tables, workers)?;
+        Ok((Self { serving, before, _fabric: fabric }, Ends { sender, receiver, pool }))
     }
 
     pub(super) fn processor_time(&self) -> Duration {
-        Duration::from_nanos(self.processor_time.load(Relaxed))
+        self.serving.processor_time()
     }
 
     /// Ends the server; how many objects were programmed.
     pub(super) fn stop(self) -> anyhow::Result<Plan> {
-        self.stop.store(true, Relaxed);
-        self.thread.join().ok().context("the control thread has failed")?
+        let (before, after) = (self.before, counts(&self.serving.stop()?));
+        Ok(Plan {
+            nexthops: after.nexthops - before.nexthops,
+            routes: after.routes - before.routes,
+            flows: after.flows - before.flows,
+            rate: 0,
+        })
+    }
+}
+
+fn counts(tables: &Tables) -> Plan {
+    Plan {
+        nexthops: tables.nexthop_count() as u32,
+        routes: tables.route_count() as u32,
+        flows: tables.flow_totals().used,
+        rate: 0,
     }
 }
 

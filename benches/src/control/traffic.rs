@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use vr_frame::Packet;
 use vr_types::Mac;
-use vr_wire::checksum;
+
+use crate::datagram::datagram;
 
 use super::served::{Ends, PORTS, RECEIVER_ADDRESS, SENDER_ADDRESS};
 
@@ -18,8 +19,6 @@ const TICK: Duration = Duration::from_millis(1);
 const LATE: Duration = Duration::from_millis(10);
 /// How long the last packets may be under way.
 const LAST: Duration = Duration::from_secs(2);
-/// Bytes of a frame without frame check sequence.
-const FRAME: usize = 64;
 
 pub(super) struct Traffic {
     stop: Arc<AtomicBool>,
@@ -45,7 +44,8 @@ impl Traffic {
 /// What the wire does not take counts as sent: it is a packet that a device would have lost. When this thread did not get
 /// the processor in time, it sends less instead of a burst that no device would send.
 fn run(mut ends: Ends, rate: u32, stopped: &AtomicBool) -> (u64, u64) {
-    let bytes = datagram();
+    let mac = Mac([2, 0, 0, 0, 0, 3]);
+    let bytes = datagram(Mac::VIRTUAL_ROUTER, mac, [SENDER_ADDRESS, RECEIVER_ADDRESS], PORTS);
     let (mut last, mut sent, mut received) = (Instant::now(), 0, 0);
     while !stopped.load(Relaxed) {
         std::thread::sleep(TICK);
@@ -81,18 +81,4 @@ fn take(ends: &mut Ends) -> u64 {
     }
     ends.pool.collect();
     count
-}
-
-/// A UDP datagram from the sender to the receiver, to the router's MAC.
-fn datagram() -> Vec<u8> {
-    let mut bytes = [Mac::VIRTUAL_ROUTER.0, [2, 0, 0, 0, 0, 3]].concat();
-    let length = ((FRAME - 14) as u16).to_be_bytes();
-    bytes.extend([8, 0, 0x45, 0, length[0], length[1], 0, 0, 0, 0, 64, 17, 0, 0]);
-    bytes.extend(SENDER_ADDRESS.into_iter().chain(RECEIVER_ADDRESS));
-    let sum = checksum::of(&bytes[14..34]);
-    bytes[24..26].copy_from_slice(&sum.to_be_bytes());
-    bytes.extend(PORTS.into_iter().flat_map(u16::to_be_bytes));
-    bytes.extend(((FRAME - 34) as u16).to_be_bytes());
-    bytes.resize(FRAME, 0);
-    bytes
 }

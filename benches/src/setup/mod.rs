@@ -1,0 +1,108 @@
+//! How fast flows are set up: from the first packet by way of the agent to the installed pair.
+//!
+//! A pod sends the first packets of flows to a pod of another node. The node under test is what `vrouterd` runs: the
+//! control socket, the tables, pkt0 and one worker. `agent-sim` answers each trap with two requests, one after the
+//! other, each of which waits for its answer; then the held packet leaves through the tunnel. Which packets they are is
+//! compared with what was sent, and the flow table is read as an agent reads it.
+
+mod clocks;
+mod node;
+mod pods;
+mod report;
+
+use std::time::{Duration, Instant};
+
+use agent_sim::{Agent, table};
+use anyhow::{Context, ensure};
+
+pub use report::print;
+
+use crate::tsc;
+use clocks::{Reading, ThreadClock};
+use node::UnderTest;
+
+/// How long an agent may take to start.
+const START: Duration = Duration::from_secs(10);
+/// `FORWARD` in the flow table.
+const FORWARD: u16 = 2;
+
+/// What is done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Plan {
+    /// Pairs of flows in a round.
+    pub pairs: u32,
+    /// Rounds; each sets up other flows.
+    pub rounds: u32,
+    /// First packets that wait for their flows at a time.
+    pub window: u32,
+}
+
+/// The figures of one round. Cycles are those of the time stamp counter.
+#[derive(Clone, Debug, serde::Serialize)]
+pub struct Round {
+    seconds: f64,
+    pairs_per_second: f64,
+    /// Passes of the worker in which it had something to do: miss, trap, release.
+    worker_cycles_per_pair: f64,
+    /// Processor time of the worker's thread; it has looking for packets, sleeping and waking up besides.
+    worker_thread_cycles_per_pair: f64,
+    /// Processor time of the control thread: two requests.
+    control_cycles_per_pair: f64,
+}
+
+/// What was measured.
+#[derive(Clone, Debug, serde::Serialize)]
+pub struct Outcome {
+    /// Pairs in each round.
+    pub pairs: u32,
+    /// The rounds, in their order.
+    pub rounds: Vec<Round>,
+    /// First packets sent in all rounds.
+    pub sent: u64,
+    /// Of these, packets that left through the tunnel.
+    pub arrived: u64,
+    /// Dropped packets by the reasons that the vrouter counts.
+    pub drops: Vec<(&'static str, u64)>,
+}
+
+impl Plan {
+    /// Sets up all flows.
+    ///
+    /// # Errors
+    /// When the system refuses something, the agent fails, a packet that nobody sent arrives, or both flows of a packet
+    /// that arrived are not in the table.
+    pub fn run(&self) -> anyhow::Result<Outcome> {
+        let directory = tempfile::tempdir()?;
+        let flows = 2 * self.pairs.saturating_mul(self.rounds);
+        let (node, mut pods) = UnderTest::start(directory.path(), flows)?;
+        let agent = Agent::start(directory.path(), &node.topology, 0, START)?;
+        let clocks = [ThreadClock::find("worker0")?, ThreadClock::find("control")?];
+        let scale = tsc::per_nanosecond();
+        let (mut rounds, mut sent, mut arrived) = (Vec::new(), 0, 0);
+        for round in 0..self.rounds {
+            let first = round * self.pairs;
+            let before = Reading::take(&node.monitor, &clocks)?;
+            let start = Instant::now();
+            arrived += pods.open(first..first + self.pairs, self.window as usize)?;
+            let seconds = start.elapsed().as_secs_f64();
+            let spent = Reading::take(&node.monitor, &clocks)?.since(before);
+            sent += u64::from(self.pairs);
+            let per_pair = |time: Duration| time.as_nanos() as f64 * scale / f64::from(self.pairs);
+            rounds.push(Round {
+                seconds,
+                pairs_per_second: f64::from(self.pairs) / seconds,
+                worker_cycles_per_pair: per_pair(spent.busy),
+                worker_thread_cycles_per_pair: per_pair(spent.worker),
+                control_cycles_per_pair: per_pair(spent.control),
+            });
+        }
+        let errors = agent.errors();
+        ensure!(errors.is_empty(), "the agent has failed {} times, first: {}", errors.len(), errors[0]);
+        let live = table::entries(directory.path()).context("reading the flow table")?;
+        let live = live.iter().filter(|entry| entry.is_live() && entry.action == FORWARD).count() as u64;
+        drop(agent);
+        let drops = node.stop()?;
+        ensure!(live >= 2 * arrived, "{arrived} packets have arrived, but only {live} flows are there");
+        Ok(Outcome { pairs: self.pairs, rounds, sent, arrived, drops })
+    }
+}
