@@ -1,8 +1,11 @@
 //! What the tables add by themselves while there are several uplinks.
 
 use std::net::Ipv4Addr;
+use std::time::{Duration, Instant};
 
-use vr_tables::control::{AttachError, Attached, Datapath, GivenMac, Tables, TablesConfig, VifSpec};
+use vr_tables::control::{
+    AttachError, Attached, Datapath, GivenMac, GracefulRestart, Tables, TablesConfig, VifSpec,
+};
 use vr_tables::options::Options;
 use vr_tables::vif::{Vif, VifFlags, VifKind};
 use vr_types::{FlowIndex, Mac, Release, VifId};
@@ -13,6 +16,7 @@ const FIRST: u16 = 4352;
 #[derive(Default)]
 struct Ports {
     open: Vec<VifId>,
+    closed: usize,
     refused: Option<&'static str>,
 }
 
@@ -27,6 +31,7 @@ impl Datapath for Ports {
 
     fn detach(&mut self, vif: VifId) {
         self.open.retain(|open| *open != vif);
+        self.closed += 1;
     }
 
     fn flow_changed(&mut self, _: FlowIndex) {}
@@ -119,4 +124,28 @@ fn r220_knows_no_companions() {
         tables.vif_add(&uplink(number), &mut ports).unwrap();
     }
     assert_eq!((companions(&tables), ports.open.len()), (vec![], 3));
+}
+
+/// The ports stay open over a restart of an agent that adds its uplinks in another order.
+#[test]
+fn companions_survive_a_restart_of_the_agent() {
+    let guest = VifSpec::new(VifId(3), VifKind::Virtual, "guest");
+    let policy = GracefulRestart { grace: Duration::MAX, quiet: Duration::MAX };
+    let config = TablesConfig { graceful_restart: Some(policy), ..TablesConfig::default() };
+    let (mut tables, mut ports) = (Tables::new(config).unwrap(), Ports::default());
+    for number in [0, 1] {
+        tables.vif_add(&uplink(number), &mut ports).unwrap();
+    }
+    tables.vif_add(&guest, &mut ports).unwrap();
+    tables.publish();
+    tables.reset(&mut ports);
+    assert_eq!(companions(&tables), []);
+    for number in [1, 0] {
+        tables.vif_add(&uplink(number), &mut ports).unwrap();
+    }
+    tables.vif_add(&guest, &mut ports).unwrap();
+    let report = tables.finish_restart(Instant::now(), &mut ports).unwrap();
+    assert_eq!((report.kept, report.renumbered, report.gone, report.added), (5, 0, 0, 0));
+    assert_eq!(companions(&tables), [(FIRST, "tap0"), (FIRST + 1, "tap1")]);
+    assert_eq!((ports.open.len(), ports.closed), (5, 0));
 }
