@@ -99,7 +99,7 @@ pub(crate) const SUITES: &[Suite] = &[
     Suite {
         name: "unit",
         covers: "unit and property tests, step files",
-        budget: 180,
+        budget: 300,
         work: Work::Tests { of: Packages::Others, order: Order::Parallel },
     },
     Suite {
@@ -123,7 +123,7 @@ pub(crate) const SUITES: &[Suite] = &[
     Suite {
         name: "namespaces",
         covers: "workers, the daemon, and scenarios between network namespaces",
-        budget: 300,
+        budget: 480,
         work: Work::Tests {
             of: Packages::Named(&["vr-runtime", "vrouterd", "vr-tests"]),
             order: Order::OneByOne,
