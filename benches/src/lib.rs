@@ -8,6 +8,7 @@ pub mod alloc;
 pub mod control;
 pub mod core;
 mod datagram;
+mod flow_request;
 mod serving;
 pub mod setup;
 pub mod tsc;

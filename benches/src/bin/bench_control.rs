@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use anyhow::ensure;
 use clap::Parser;
 use vr_benches::control::{self, write_json};
-use vr_benches::setup;
+use vr_benches::setup::{self, Answers};
 
 /// Programs nexthops, routes and flows through the control socket of a server with one worker, while packets of an
 /// established flow pass it. Then flows are set up by way of an agent. Fails when a packet is lost.
@@ -27,7 +27,7 @@ struct Arguments {
 struct Figures {
     #[serde(flatten)]
     programmed: control::Outcome,
-    set_up: setup::Outcome,
+    set_up: Vec<setup::Outcome>,
 }
 
 fn main() -> anyhow::Result<()> {
@@ -41,9 +41,14 @@ fn main() -> anyhow::Result<()> {
     };
     let programmed = plan.run()?;
     control::print(&programmed);
-    let set_up = setup::Plan { pairs: 20_000 / share, rounds: 5, window: 256 }.run()?;
-    setup::print(&set_up);
-    let lost = programmed.sent - programmed.received + set_up.sent - set_up.arrived;
+    let mut lost = programmed.sent - programmed.received;
+    let mut set_up = Vec::new();
+    for answers in [Answers::OneByOne, Answers::InBulks] {
+        let outcome = setup::Plan { answers, pairs: 20_000 / share, rounds: 5, window: 256 }.run()?;
+        setup::print(&outcome);
+        lost += outcome.sent - outcome.arrived;
+        set_up.push(outcome);
+    }
     if let Some(path) = arguments.json {
         write_json(&path, &Figures { programmed, set_up })?;
     }

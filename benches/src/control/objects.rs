@@ -2,9 +2,11 @@
 
 use sandesh::messages::{FlowReq, Message, NexthopReq, RouteReq};
 use sandesh::netlink::{HEADER_LEN, Header, write_request};
-use sandesh::{Compat, FlowOp, Record, SandeshOp, encoded_len};
+use sandesh::{Compat, Record, SandeshOp, encoded_len};
 
 use super::Plan;
+use crate::flow_request::forwarding;
+
 use super::served::{FABRIC, FIRST_TUNNEL, FLOW_KEY, GUEST_VRF};
 
 /// Most messages in one netlink message, and its most bytes (control.md 2.2).
@@ -107,33 +109,11 @@ pub(super) fn flows(plan: &Plan) -> Requests {
             let near = (u32::from_le_bytes([10, 0, 0, 3]), (1024 + pair % 60_000) as u16);
             let far = (u32::from_le_bytes((0x1400_0000 + pair / 60_000).to_be_bytes()), 80_u16.to_be());
             let (source, destination) = if is_reverse { (far, near) } else { (near, far) };
-            let flags = if is_reverse { 0x1001 } else { 1 };
             FlowReq {
-                fr_op: FlowOp::FLOW_SET,
-                fr_index: -1,
-                fr_rindex: -1,
-                fr_family: 2,
-                fr_flags: flags,
-                fr_action: 2,
-                fr_flow_proto: 6,
-                fr_flow_sip_l: u64::from(source.0),
-                fr_flow_dip_l: u64::from(destination.0),
-                fr_flow_sport: source.1,
-                fr_flow_dport: destination.1,
-                fr_flow_nh_id: FLOW_KEY,
-                fr_rflow_sip_l: u64::from(destination.0),
-                fr_rflow_dip_l: u64::from(source.0),
-                fr_rflow_sport: destination.1,
-                fr_rflow_dport: source.1,
-                fr_rflow_nh_id: FLOW_KEY,
+                fr_flags: if is_reverse { 0x1001 } else { 1 },
                 fr_flow_vrf: GUEST_VRF.0,
                 fr_src_nh_index: FIRST_TUNNEL + pair % routes % tunnels,
-                fr_mir_id: 255,
-                fr_sec_mir_id: 255,
-                fr_ecmp_nh_index: u32::MAX,
-                fr_underlay_ecmp_index: u8::MAX,
-                fr_qos_id: u16::MAX,
-                ..FlowReq::default()
+                ..forwarding(6, source, destination, FLOW_KEY)
             }
             .into()
         }),

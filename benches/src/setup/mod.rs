@@ -1,23 +1,28 @@
 //! How fast flows are set up: from the first packet by way of the agent to the installed pair.
 //!
 //! A pod sends the first packets of flows to a pod of another node. The node under test is what `vrouterd` runs: the
-//! control socket, the tables, pkt0 and one worker. `agent-sim` answers each trap with two requests, one after the
-//! other, each of which waits for its answer; then the held packet leaves through the tunnel. Which packets they are is
-//! compared with what was sent, and the flow table is read as an agent reads it.
+//! control socket, the tables, pkt0 and one worker. An agent answers each trap with two requests; then the held packet
+//! leaves through the tunnel. Which packets they are is compared with what was sent, and the flow table is read as an
+//! agent reads it.
 
+mod bulk;
 mod clocks;
 mod node;
 mod pods;
 mod report;
 
+use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use agent_sim::topology::Topology;
 use agent_sim::{Agent, table};
 use anyhow::{Context, ensure};
 
 pub use report::print;
 
 use crate::tsc;
+use bulk::BulkAgent;
 use clocks::{Reading, ThreadClock};
 use node::UnderTest;
 
@@ -26,9 +31,21 @@ const START: Duration = Duration::from_secs(10);
 /// `FORWARD` in the flow table.
 const FORWARD: u16 = 2;
 
+/// How the agent answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Answers {
+    /// `agent-sim`: two requests for each trap, each of which waits for its answer.
+    OneByOne,
+    /// Traps that have come meanwhile are answered together, up to seven with one message.
+    InBulks,
+}
+
 /// What is done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Plan {
+    /// How the agent answers.
+    pub answers: Answers,
     /// Pairs of flows in a round.
     pub pairs: u32,
     /// Rounds; each sets up other flows.
@@ -53,6 +70,8 @@ pub struct Round {
 /// What was measured.
 #[derive(Clone, Debug, serde::Serialize)]
 pub struct Outcome {
+    /// How the agent answered.
+    pub answers: Answers,
     /// Pairs in each round.
     pub pairs: u32,
     /// The rounds, in their order.
@@ -75,7 +94,7 @@ impl Plan {
         let directory = tempfile::tempdir()?;
         let flows = 2 * self.pairs.saturating_mul(self.rounds);
         let (node, mut pods) = UnderTest::start(directory.path(), flows)?;
-        let agent = Agent::start(directory.path(), &node.topology, 0, START)?;
+        let agent = RunningAgent::start(self.answers, directory.path(), &node.topology)?;
         let clocks = [ThreadClock::find("worker0")?, ThreadClock::find("control")?];
         let scale = tsc::per_nanosecond();
         let (mut rounds, mut sent, mut arrived) = (Vec::new(), 0, 0);
@@ -96,13 +115,41 @@ impl Plan {
                 control_cycles_per_pair: per_pair(spent.control),
             });
         }
-        let errors = agent.errors();
-        ensure!(errors.is_empty(), "the agent has failed {} times, first: {}", errors.len(), errors[0]);
+        agent.stop()?;
         let live = table::entries(directory.path()).context("reading the flow table")?;
         let live = live.iter().filter(|entry| entry.is_live() && entry.action == FORWARD).count() as u64;
-        drop(agent);
         let drops = node.stop()?;
         ensure!(live >= 2 * arrived, "{arrived} packets have arrived, but only {live} flows are there");
-        Ok(Outcome { pairs: self.pairs, rounds, sent, arrived, drops })
+        Ok(Outcome { answers: self.answers, pairs: self.pairs, rounds, sent, arrived, drops })
+    }
+}
+
+enum RunningAgent {
+    Simulated(Agent),
+    Bulk(BulkAgent),
+}
+
+impl RunningAgent {
+    fn start(answers: Answers, directory: &Path, topology: &Arc<Topology>) -> anyhow::Result<Self> {
+        Ok(match answers {
+            Answers::OneByOne => Self::Simulated(Agent::start(directory, topology, 0, START)?),
+            Answers::InBulks => Self::Bulk(BulkAgent::start(directory, topology, START)?),
+        })
+    }
+
+    fn stop(self) -> anyhow::Result<()> {
+        match self {
+            Self::Simulated(agent) => {
+                let errors = agent.errors();
+                ensure!(
+                    errors.is_empty(),
+                    "the agent has failed {} times, first: {}",
+                    errors.len(),
+                    errors[0]
+                );
+                Ok(())
+            }
+            Self::Bulk(agent) => agent.stop(),
+        }
     }
 }

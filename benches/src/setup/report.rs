@@ -1,16 +1,19 @@
 //! The figures, for people.
 
-use super::{Outcome, Round};
+use super::{Answers, Outcome, Round};
 
 /// A line: what, and which figure of a round.
 type Line = (&'static str, fn(&Round) -> f64);
 
 /// Writes the table to standard output.
 pub fn print(outcome: &Outcome) {
+    let answers = match outcome.answers {
+        Answers::OneByOne => "one by one",
+        Answers::InBulks => "in bulks",
+    };
+    let (rounds, pairs) = (outcome.rounds.len(), outcome.pairs);
     println!(
-        "flow set-up, {} rounds of {} pairs: median (least-largest)",
-        outcome.rounds.len(),
-        outcome.pairs
+        "flow set-up, traps answered {answers}, {rounds} rounds of {pairs} pairs: median (least-largest)"
     );
     let lines: [Line; 5] = [
         ("pairs a second", |round| round.pairs_per_second),
@@ -29,22 +32,5 @@ pub fn print(outcome: &Outcome) {
     println!("first packets: {} sent, {} arrived", outcome.sent, outcome.arrived);
     for (reason, count) in &outcome.drops {
         println!("dropped, {reason}: {count}");
-    }
-}
-
-#[cfg(test)]
-#[allow(clippy::unwrap_used, reason = "a test fails by a panic")]
-mod tests {
-    use super::super::Plan;
-
-    #[test]
-    fn pairs_of_a_small_plan_are_set_up() {
-        let outcome = Plan { pairs: 300, rounds: 2, window: 64 }.run().unwrap();
-        assert_eq!((outcome.sent, outcome.arrived), (600, 600), "{:?}", outcome.drops);
-        assert_eq!(outcome.rounds.len(), 2);
-        for round in outcome.rounds {
-            assert!(round.pairs_per_second > 0.0);
-            assert!(round.worker_cycles_per_pair > 0.0 && round.control_cycles_per_pair > 0.0);
-        }
     }
 }
