@@ -21,7 +21,7 @@ use crate::vif::Vif;
 /// How a restarted agent takes over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct GracefulRestart {
-    /// How long it may take from its first command on, twice as long while it is never silent; and how long flows may
+    /// How long it may take from its first interface on, twice as long while it is never silent; and how long flows may
     /// go without its confirmation then.
     pub grace: Duration,
     /// How long it is silent when it has programmed everything.
@@ -52,18 +52,16 @@ pub(super) struct Held {
     pub(super) snapshot: Snapshot,
     /// Whether it differs from what was published last.
     dirty: bool,
-    /// How many commands there had been when the working copy became empty.
-    empty_at: u64,
-    /// How many there had been when somebody looked last, and since when that is so.
+    /// How many commands there had been when somebody looked last, and since when that is so.
     seen: u64,
     quiet_since: Option<Instant>,
-    /// When the first command was seen.
+    /// When the first interface was seen.
     since: Option<Instant>,
 }
 
 impl Held {
     const fn new(snapshot: Snapshot) -> Self {
-        Self { snapshot, dirty: false, empty_at: 0, seen: 0, quiet_since: None, since: None }
+        Self { snapshot, dirty: false, seen: 0, quiet_since: None, since: None }
     }
 
     /// The snapshot, to be changed and published.
@@ -80,16 +78,16 @@ impl Held {
 
     /// The working copy is empty.
     const fn begin(&mut self, commands: u64) {
-        (self.empty_at, self.seen) = (commands, commands);
+        self.seen = commands;
         (self.quiet_since, self.since) = (None, None);
     }
 
-    /// Takes note of the time.
-    fn look(&mut self, now: Instant, commands: u64) {
+    /// Takes note of the time, and whether there are interfaces.
+    fn look(&mut self, now: Instant, commands: u64, is_programmed: bool) {
         if self.seen != commands {
             self.seen = commands;
             self.quiet_since = Some(now);
-            self.since.get_or_insert(now);
+            self.since = is_programmed.then(|| self.since.unwrap_or(now));
         }
     }
 }
@@ -150,8 +148,9 @@ impl Tables {
     pub fn advance_restart(&mut self, now: Instant, datapath: &mut dyn Datapath) -> Option<RestartReport> {
         self.advance_kept_flows(now, datapath);
         let (commands, policy) = (self.commands, self.graceful_restart?);
+        let is_programmed = self.is_programmed();
         let held = self.held.as_mut()?;
-        held.look(now, commands);
+        held.look(now, commands, is_programmed);
         let (since, quiet_since) = (held.since, held.quiet_since);
         // An agent that died in between leaves its successor an unfinished copy.
         if self.agent_lost {
@@ -166,10 +165,18 @@ impl Tables {
         if complete { self.finish_restart(now, datapath) } else { None }
     }
 
-    /// Puts into force what the restarted agent has programmed, if it has programmed anything.
+    /// Whether there are interfaces: every agent adds some. Commands alone tell nothing, as tools give some as well and
+    /// many are refused.
+    fn is_programmed(&self) -> bool {
+        self.work.vifs.iter().next().is_some()
+    }
+
+    /// Puts into force what the restarted agent has programmed, if it has programmed an interface.
     pub fn finish_restart(&mut self, now: Instant, datapath: &mut dyn Datapath) -> Option<RestartReport> {
-        let commands = self.commands;
-        let held = self.held.take_if(|held| held.empty_at != commands)?;
+        if !self.is_programmed() {
+            return None;
+        }
+        let held = self.held.take()?;
         let plan = Plan::new(&held.snapshot, &self.work);
         let flows = self.choose_flows(&held.snapshot, datapath);
         for vif in &plan.gone {

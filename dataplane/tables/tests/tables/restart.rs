@@ -5,16 +5,16 @@ use std::time::{Duration, Instant};
 use proptest::prelude::*;
 use vr_tables::bridge::BridgeKey;
 use vr_tables::control::{
-    AttachError, Attached, CommandError, Datapath, DeviceChange, GivenMac, GracefulRestart, RestartReport,
-    SideChange, Tables, VifSpec,
+    AttachError, Attached, CommandError, Datapath, DeviceChange, GivenMac, GracefulRestart, OptionsChange,
+    RestartReport, SideChange, Tables, VifSpec,
 };
 use vr_tables::nexthop::NexthopSlot;
 use vr_tables::vif::{Vif, VifFlags, VifKind};
 use vr_types::{FlowIndex, Label, Mac, MirrorId, NexthopId, VifId, Vni, VrfId};
 
 use super::support::{
-    ENCAP, FABRIC, GUEST, NoPorts, TUNNEL, VRF, bridge, composite, dump, empty, empty_with, encap, program,
-    route, tunnel,
+    ENCAP, FABRIC, GUEST, NoPorts, TUNNEL, VRF, bridge, composite, dump, empty, empty_with, encap, flow,
+    program, route, tunnel,
 };
 
 pub(crate) const POLICY: GracefulRestart =
@@ -259,6 +259,42 @@ fn the_switch_waits_for_all_guests_and_for_silence() {
     assert!(!switches(&mut tables, 1014));
     assert!(switches(&mut tables, 1015), "two seconds without a command");
     assert!(!tables.is_restarting());
+}
+
+/// Commands of tools, those that were refused, and what is taken back program nothing.
+#[test]
+fn there_is_no_switch_without_an_interface() {
+    let mut tables = restarted();
+    let start = Instant::now();
+    let switches = |tables: &mut Tables, seconds| {
+        tables.advance_restart(start + Duration::from_secs(seconds), &mut NoPorts).is_some()
+    };
+    tables.set_options(&OptionsChange { mudp: Some(1), ..OptionsChange::default() });
+    assert!(tables.flow_set(&flow(1), &mut NoPorts).result.is_err());
+    assert!(tables.vif_add(&guest(3, "missing"), &mut NoPorts).is_err());
+    assert!([0, 100, 200].iter().all(|second| !switches(&mut tables, *second)));
+    tables.vif_add(&guest(3, "a"), &mut NoPorts).unwrap();
+    assert!(!switches(&mut tables, 300));
+    tables.vif_delete(VifId(3), "", &mut NoPorts).unwrap();
+    assert!([301, 400, 500].iter().all(|second| !switches(&mut tables, *second)));
+    assert!(tables.finish_restart(start, &mut NoPorts).is_none() && tables.is_restarting());
+    tables.vif_add(&guest(3, "guest"), &mut NoPorts).unwrap();
+    assert!(!switches(&mut tables, 501) && switches(&mut tables, 503));
+}
+
+/// The time that an agent may take does not begin with the command of a tool.
+#[test]
+fn the_grace_begins_with_the_first_interface() {
+    let mut tables = restarted();
+    let start = Instant::now();
+    let switches = |tables: &mut Tables, seconds| {
+        tables.advance_restart(start + Duration::from_secs(seconds), &mut NoPorts).is_some()
+    };
+    tables.set_options(&OptionsChange { mudp: Some(1), ..OptionsChange::default() });
+    assert!(!switches(&mut tables, 0));
+    tables.vif_add(&guest(4, "another"), &mut NoPorts).unwrap();
+    assert!(!switches(&mut tables, 55) && !switches(&mut tables, 114));
+    assert!(switches(&mut tables, 115), "a guest is missing");
 }
 
 #[test]
@@ -546,7 +582,7 @@ proptest! {
         }
         prop_assert_eq!(found(&tables), before);
         for tables in [&mut tables, &mut strict] {
-            execute(tables, Op::Vrf(1)).unwrap();
+            execute(tables, Op::Vif(6, 1)).unwrap();
         }
         prop_assert!(tables.finish_restart(Instant::now(), &mut NoPorts).is_some());
         strict.publish();
