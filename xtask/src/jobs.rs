@@ -14,7 +14,8 @@ use crate::{cargo, corpora, packages};
 pub(crate) enum Bench {
     /// The pipeline on memory ports: cycles and nanoseconds per packet.
     Core,
-    /// Objects programmed through the control socket: how many a second, and that no packet is lost meanwhile.
+    /// Objects programmed through the control socket: how many a second, and that no packet is lost meanwhile. Then flows
+    /// set up by way of an agent: pairs a second, and cycles of the dataplane for each.
     Control,
 }
 
