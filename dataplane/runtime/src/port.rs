@@ -84,6 +84,11 @@ pub trait PortFactory {
         Ok(Attached::default())
     }
 
+    /// Whether the device that the port of an interface was opened on is gone, whoever may have its name now.
+    fn has_lost_device(&self, _vif: VifId) -> bool {
+        false
+    }
+
     /// Interfaces have other numbers: old and new ones.
     fn renumbered(&mut self, _moves: &[(VifId, VifId)]) {}
 

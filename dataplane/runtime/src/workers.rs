@@ -190,6 +190,10 @@ impl<F: PortFactory> Datapath for Workers<F> {
         self.factory.probe(vif)
     }
 
+    fn has_lost_device(&self, vif: VifId) -> bool {
+        self.factory.has_lost_device(vif)
+    }
+
     fn renumber(&mut self, moves: &[(VifId, VifId)], publish: &mut dyn FnMut()) {
         if moves.is_empty() {
             return publish();

@@ -125,6 +125,12 @@ pub trait Datapath {
         Ok(Attached::default())
     }
 
+    /// Whether the network device that the port of an interface was opened on is gone. Another one may have its name,
+    /// which that port knows nothing of.
+    fn has_lost_device(&self, _vif: VifId) -> bool {
+        false
+    }
+
     /// Ports of interfaces get other numbers, old and new, when `publish` makes the tables that know these visible: no
     /// packet of such a port meets the other tables.
     fn renumber(&mut self, _moves: &[(VifId, VifId)], publish: &mut dyn FnMut()) {

@@ -177,7 +177,7 @@ impl Tables {
             return None;
         }
         let held = self.held.take()?;
-        let plan = Plan::new(&held.snapshot, &self.work);
+        let plan = Plan::new(&held.snapshot, &self.work, |vif| datapath.has_lost_device(vif));
         let flows = self.choose_flows(&held.snapshot, datapath);
         for vif in &plan.gone {
             datapath.detach(*vif);
@@ -205,7 +205,7 @@ impl Tables {
             flows_kept: flows.kept.len(),
             flows_removed: flows.removed,
         };
-        self.keep_flows(flows.kept, &moves, now);
+        self.keep_flows(flows.kept, &plan.renumbered(), now);
         Some(report)
     }
 
@@ -247,6 +247,10 @@ impl Tables {
         let again = |old: &Vif| {
             self.work.vifs.iter().any(|(_, vif)| vif.kind == old.kind && vif.details.name == old.details.name)
         };
-        guests.all(|old| again(old) || matches!(datapath.probe(old), Err(AttachError::NoDevice(_))))
+        guests.all(|old| {
+            again(old)
+                || datapath.has_lost_device(old.id)
+                || matches!(datapath.probe(old), Err(AttachError::NoDevice(_)))
+        })
     }
 }

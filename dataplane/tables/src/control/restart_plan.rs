@@ -15,6 +15,8 @@ pub(super) struct Plan {
     pub(super) gone: Vec<VifId>,
     /// New numbers of those that are new.
     pub(super) added: Vec<VifId>,
+    /// Old and new number of those that are the same, but need another port: they are among both.
+    reopened: Vec<(VifId, VifId)>,
 }
 
 /// What a port was opened for.
@@ -41,7 +43,8 @@ impl<'a> Device<'a> {
 }
 
 impl Plan {
-    pub(super) fn new(old: &Snapshot, new: &Snapshot) -> Self {
+    /// `has_lost` tells of an old interface whether its port is of no use any more.
+    pub(super) fn new(old: &Snapshot, new: &Snapshot, has_lost: impl Fn(VifId) -> bool) -> Self {
         // Of interfaces that are described alike each keeps its number if it can.
         let stays = |id| {
             let [old, new] = [old, new].map(|snapshot| snapshot.vif(id).map(Device::of));
@@ -59,16 +62,27 @@ impl Plan {
                 before.get_mut(&Device::of(vif)).and_then(Vec::pop)
             };
             match found {
+                Some(old) if has_lost(old) => {
+                    plan.gone.push(old);
+                    plan.added.push(vif.id);
+                    plan.reopened.push((old, vif.id));
+                }
                 Some(old) => plan.kept.push((old, vif.id)),
                 None => plan.added.push(vif.id),
             }
         }
-        plan.gone = before.into_values().flatten().collect();
+        plan.gone.extend(before.into_values().flatten());
         plan
     }
 
     /// Interfaces that keep their ports under another number.
     pub(super) fn moves(&self) -> Vec<(VifId, VifId)> {
         self.kept.iter().copied().filter(|(old, new)| old != new).collect()
+    }
+
+    /// Interfaces that are the same under another number, whatever becomes of their ports.
+    pub(super) fn renumbered(&self) -> Vec<(VifId, VifId)> {
+        let same = self.kept.iter().chain(&self.reopened);
+        same.copied().filter(|(old, new)| old != new).collect()
     }
 }

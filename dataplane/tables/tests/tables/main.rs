@@ -14,6 +14,7 @@ mod refused_small;
 mod refused_ways;
 mod release;
 mod restart;
+mod restart_devices;
 mod restart_flows;
 mod routes;
 mod support;

@@ -144,6 +144,10 @@ impl PortFactory for Factory {
         self.look_at(vif)
     }
 
+    fn has_lost_device(&self, vif: VifId) -> bool {
+        self.pods.has_lost(vif)
+    }
+
     fn renumbered(&mut self, moves: &[(VifId, VifId)]) {
         let of = |vif: VifId| moves.iter().find(|(old, _)| *old == vif).map_or(vif, |(_, new)| *new);
         self.kernel_macs.iter_mut().for_each(|(vif, ..)| *vif = of(*vif));

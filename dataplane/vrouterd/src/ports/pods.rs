@@ -19,6 +19,8 @@ struct Attached {
     /// The interface; none while the agent has removed it.
     vif: Option<VifId>,
     device: String,
+    /// The number that the kernel gave the device, and gives no other one of its name.
+    index: u32,
     swallow: Swallow,
 }
 
@@ -31,9 +33,16 @@ impl Pods {
     pub(super) fn guard(&mut self, vif: VifId, device: &str) -> Result<(), OpenError> {
         self.attached.retain(|attached| attached.device != device);
         let options = SwallowOptions { instance: self.instance.clone(), ..SwallowOptions::default() };
+        let index = netdev::index(device)?;
         let swallow = Swallow::attach(device, &options)?;
-        self.attached.push(Attached { vif: Some(vif), device: device.to_owned(), swallow });
+        self.attached.push(Attached { vif: Some(vif), device: device.to_owned(), index, swallow });
         Ok(())
+    }
+
+    /// Whether the device of an interface is gone, or another one has its name.
+    pub(super) fn has_lost(&self, vif: VifId) -> bool {
+        let of_vif = |attached: &&Attached| attached.vif == Some(vif);
+        self.attached.iter().find(of_vif).is_some_and(|attached| is_gone(&attached.device, attached.index))
     }
 
     /// The interface is removed; its device keeps the program.
@@ -60,5 +69,24 @@ impl Pods {
                 Err(error) => tracing::warn!(device, %error, "something is left of a device that is gone"),
             }
         }
+    }
+}
+
+/// Whether the device that had this number is no longer there under this name.
+fn is_gone(device: &str, index: u32) -> bool {
+    netdev::index(device).ok() != Some(index)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_gone;
+    use vr_io::netdev;
+
+    #[test]
+    fn a_device_is_known_by_its_number() {
+        let index = netdev::index("lo").unwrap();
+        assert!(!is_gone("lo", index));
+        assert!(is_gone("lo", index + 1), "another one of that name");
+        assert!(is_gone("vrx-none", index));
     }
 }
