@@ -10,10 +10,10 @@ use std::time::{Duration, Instant};
 use hashbrown::HashMap;
 use vr_types::{FlowIndex, MirrorId, NexthopId, VifId, VrfId};
 
+use super::restart::Held;
 use super::same_meaning::SameMeaning;
 use super::{CommandError, Datapath, FlowReply, FlowSpec, Tables};
 use crate::flow::{FlowAction, FlowFlags, SharedFlow};
-use crate::snapshot::Snapshot;
 
 /// Flows that the agent has not set since it has restarted.
 #[derive(Default)]
@@ -53,9 +53,9 @@ impl Tables {
     }
 
     /// Removes the entries that would mean something else with the tables that come.
-    pub(super) fn choose_flows(&mut self, old: &Snapshot, datapath: &mut dyn Datapath) -> ChosenFlows {
+    pub(super) fn choose_flows(&mut self, held: &Held, datapath: &mut dyn Datapath) -> ChosenFlows {
         let new = self.work.clone();
-        let same = SameMeaning::new(old, &new);
+        let same = SameMeaning::new(&held.snapshot, &new, held.qos.differing(&self.qos));
         let flows = Arc::clone(&self.flows);
         let mut chosen = ChosenFlows::default();
         for index in flows.indexes() {
@@ -194,6 +194,7 @@ fn means_the_same(shared: &SharedFlow, same: &SameMeaning<'_>) -> bool {
     shared.key().is_some_and(|key| same.key(key.nexthop()))
         && same.vrf(VrfId(shared.vrf.load(Relaxed)))
         && (!flags.contains(FlowFlags::VRFT) || same.vrf(VrfId(shared.dvrf.load(Relaxed))))
+        && same.qos(shared.qos_id.load(Relaxed))
         && same.source(NexthopId(shared.source_nexthop.load(Relaxed)))
         && (!flags.contains(FlowFlags::MIRROR) || mirrors.into_iter().all(|mirror| same.mirror(mirror)))
 }

@@ -22,6 +22,7 @@ mod label;
 mod nexthop;
 mod nexthop_build;
 mod nexthop_store;
+mod qos;
 mod restart;
 mod restart_plan;
 mod route;
@@ -67,6 +68,7 @@ use flow_metadata::FlowMetadata;
 use flow_relief::Relief;
 use flow_restart::KeptFlows;
 use nexthop_store::NexthopStore;
+use qos::Qos;
 use restart::Held;
 use route::VrfRoutes;
 
@@ -88,8 +90,7 @@ pub struct Tables {
     routes: HashMap<VrfId, VrfRoutes>,
     vnis: BTreeSet<Vni>,
     vrf_entries: BTreeMap<VrfId, VrfEntry>,
-    qos_maps: BTreeMap<u16, QosMap>,
-    forwarding_classes: BTreeMap<u16, ForwardingClass>,
+    qos: Qos,
     bridge: BridgeWriter,
     flows: Arc<FlowTable>,
     flow_counts: FlowCounts,
@@ -154,8 +155,7 @@ impl Tables {
             routes: HashMap::new(),
             vnis: BTreeSet::new(),
             vrf_entries: BTreeMap::new(),
-            qos_maps: BTreeMap::new(),
-            forwarding_classes: BTreeMap::new(),
+            qos: Qos::default(),
             bridge,
             flows: Arc::new(flows),
             flow_counts: FlowCounts::default(),

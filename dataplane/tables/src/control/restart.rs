@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use vr_types::{Mac, VifId};
 
 use super::nexthop_store::NexthopStore;
+use super::qos::Qos;
 use super::restart_plan::Plan;
 use super::vif_role::set_owned;
 use super::{AttachError, Attached, Datapath, Tables};
@@ -50,6 +51,8 @@ pub struct RestartReport {
 /// What workers go on with.
 pub(super) struct Held {
     pub(super) snapshot: Snapshot,
+    /// What the QoS maps of flows mean.
+    pub(super) qos: Qos,
     /// Whether it differs from what was published last.
     dirty: bool,
     /// How many commands there had been when somebody looked last, and since when that is so.
@@ -60,8 +63,8 @@ pub(super) struct Held {
 }
 
 impl Held {
-    const fn new(snapshot: Snapshot) -> Self {
-        Self { snapshot, dirty: false, seen: 0, quiet_since: None, since: None }
+    const fn new(snapshot: Snapshot, qos: Qos) -> Self {
+        Self { snapshot, qos, dirty: false, seen: 0, quiet_since: None, since: None }
     }
 
     /// The snapshot, to be changed and published.
@@ -124,7 +127,7 @@ impl Tables {
         if self.held.is_none() {
             let snapshot = Snapshot { restarting: true, ..self.work.clone() };
             self.publisher.publish(snapshot.clone());
-            self.held = Some(Held::new(snapshot));
+            self.held = Some(Held::new(snapshot, std::mem::take(&mut self.qos)));
             // Nobody makes flows for the former agent from here on.
             datapath.settle();
             self.remove_waiting_flows(datapath);
@@ -178,7 +181,7 @@ impl Tables {
         }
         let held = self.held.take()?;
         let plan = Plan::new(&held.snapshot, &self.work, |vif| datapath.has_lost_device(vif));
-        let flows = self.choose_flows(&held.snapshot, datapath);
+        let flows = self.choose_flows(&held, datapath);
         for vif in &plan.gone {
             datapath.detach(*vif);
         }

@@ -6,6 +6,7 @@ use hashbrown::HashMap;
 use vr_types::{NexthopId, VifId};
 
 use super::nexthop_store::NexthopStore;
+use super::qos::Qos;
 use super::{Datapath, Tables};
 use crate::drop_log::DropLogging;
 use crate::options::Options;
@@ -129,8 +130,7 @@ impl Tables {
         self.routes = HashMap::new();
         self.vnis.clear();
         self.vrf_entries.clear();
-        self.qos_maps.clear();
-        self.forwarding_classes.clear();
+        self.qos = Qos::default();
         self.changed();
     }
 

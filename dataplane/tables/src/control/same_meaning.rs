@@ -23,6 +23,8 @@ pub(super) struct SameMeaning<'a> {
     ambiguous: HashSet<Place<'a>>,
     vrfs: HashSet<VrfId>,
     keys: HashSet<NexthopId>,
+    /// Maps that mean something else.
+    other_qos: HashSet<u16>,
 }
 
 /// Where a flow key nexthop and a VRF are in use.
@@ -33,11 +35,11 @@ struct Use<'a> {
 }
 
 impl<'a> SameMeaning<'a> {
-    pub(super) fn new(old: &'a Snapshot, new: &'a Snapshot) -> Self {
+    pub(super) fn new(old: &'a Snapshot, new: &'a Snapshot, other_qos: HashSet<u16>) -> Self {
         let ambiguous: HashSet<_> = [old, new].into_iter().flat_map(ambiguous).collect();
         let vrfs = same_vrfs(old, new, &ambiguous);
         let keys = same_keys(old, new, &ambiguous);
-        Self { old, new, ambiguous, vrfs, keys }
+        Self { old, new, ambiguous, vrfs, keys, other_qos }
     }
 
     /// Whether the VRF is that of the same interfaces.
@@ -50,15 +52,23 @@ impl<'a> SameMeaning<'a> {
         self.keys.contains(&nexthop)
     }
 
+    /// Whether packets are marked alike by this QoS map, which need not be there.
+    pub(super) fn qos(&self, map: u16) -> bool {
+        !self.other_qos.contains(&map)
+    }
+
     /// Whether a source check by it finds the same.
     pub(super) fn source(&self, nexthop: NexthopId) -> bool {
         self.both(self.old.nexthop_by_id(nexthop), self.new.nexthop_by_id(nexthop), DEPTH)
     }
 
-    /// Whether mirrored packets go the same way.
+    /// Whether mirrored packets go the same way, in the same form.
     pub(super) fn mirror(&self, mirror: MirrorId) -> bool {
         match (self.old.mirror(mirror), self.new.mirror(mirror)) {
             (Some(old), Some(new)) => {
+                if (old.flags, old.vni, old.vlan) != (new.flags, new.vni, new.vlan) {
+                    return false;
+                }
                 let nexthops = (self.old.nexthop_by_id(old.nexthop), self.new.nexthop_by_id(new.nexthop));
                 self.both(nexthops.0, nexthops.1, DEPTH)
             }

@@ -172,7 +172,7 @@ impl Tables {
         if u32::from(id) >= self.limits.qos_maps {
             return Err(CommandError::Invalid("the QoS map is beyond the table"));
         }
-        let map = self.qos_maps.entry(id).or_default();
+        let map = self.qos.maps.entry(id).or_default();
         for (cells, pairs) in [
             (&mut map.dscp[..], &change.dscp),
             (&mut map.mpls[..], &change.mpls),
@@ -190,7 +190,7 @@ impl Tables {
     /// Removes a QoS map; one that is not there is no error.
     pub fn qos_map_delete(&mut self, id: u16) {
         self.begin();
-        self.qos_maps.remove(&id);
+        self.qos.maps.remove(&id);
     }
 
     /// A QoS map.
@@ -201,12 +201,12 @@ impl Tables {
         if u32::from(id) >= self.limits.qos_maps {
             return Err(CommandError::Invalid("the QoS map is beyond the table"));
         }
-        self.qos_maps.get(&id).ok_or(CommandError::NotFound("QoS map"))
+        self.qos.maps.get(&id).ok_or(CommandError::NotFound("QoS map"))
     }
 
     /// QoS maps from `first` on, in order.
     pub fn qos_maps_from(&self, first: u16) -> impl Iterator<Item = (u16, &QosMap)> {
-        self.qos_maps.range(first..).map(|(id, map)| (*id, map))
+        self.qos.maps.range(first..).map(|(id, map)| (*id, map))
     }
 
     /// Sets a forwarding class.
@@ -216,7 +216,7 @@ impl Tables {
     pub fn forwarding_class_add(&mut self, id: u16, class: ForwardingClass) -> Result<(), CommandError> {
         self.begin();
         self.check_forwarding_class(id)?;
-        self.forwarding_classes.insert(id, class);
+        self.qos.classes.insert(id, class);
         Ok(())
     }
 
@@ -227,7 +227,7 @@ impl Tables {
     pub fn forwarding_class_delete(&mut self, id: u16) -> Result<(), CommandError> {
         self.begin();
         self.check_forwarding_class(id)?;
-        self.forwarding_classes.remove(&id);
+        self.qos.classes.remove(&id);
         Ok(())
     }
 
@@ -237,7 +237,7 @@ impl Tables {
     /// [`CommandError::Invalid`] for a number beyond the table, [`CommandError::NotFound`] for one not in use.
     pub fn forwarding_class(&self, id: u16) -> Result<ForwardingClass, CommandError> {
         self.check_forwarding_class(id)?;
-        self.forwarding_classes.get(&id).copied().ok_or(CommandError::NotFound("forwarding class"))
+        self.qos.classes.get(&id).copied().ok_or(CommandError::NotFound("forwarding class"))
     }
 
     fn check_forwarding_class(&self, id: u16) -> Result<(), CommandError> {
@@ -250,6 +250,6 @@ impl Tables {
 
     /// Forwarding classes from `first` on, in order.
     pub fn forwarding_classes_from(&self, first: u16) -> impl Iterator<Item = (u16, ForwardingClass)> {
-        self.forwarding_classes.range(first..).map(|(id, class)| (*id, *class))
+        self.qos.classes.range(first..).map(|(id, class)| (*id, *class))
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
-use vr_tables::control::{FlowSpec, Reverse, Tables, VifSpec};
+use vr_tables::control::{FlowSpec, ForwardingClass, QosChange, Reverse, Tables, VifSpec};
 use vr_tables::flow::{FlowAction, FlowFlags, FlowKey};
 use vr_tables::snapshot::Mirror;
 use vr_tables::vif::VifKind;
@@ -155,6 +155,62 @@ fn mirrors_and_vrfs_to_go_on_in_are_looked_at_if_they_count() {
     let translated = FlowSpec { flags: FlowFlags::ACTIVE | FlowFlags::VRFT, dvrf: VrfId(9), ..spec(1) };
     assert!(!stays(FIRST, &translated));
     assert!(stays(FIRST, &FlowSpec { dvrf: VrfId(2), ..translated }));
+}
+
+/// Whether a flow stays when `program_more` is given `first` before the restart, and `then` after it.
+fn stays_with<T>(spec: &FlowSpec, program_more: impl Fn(&mut Tables, T), first: T, then: T) -> bool {
+    let mut tables = node();
+    program_more(&mut tables, first);
+    let index = add(&mut tables, spec);
+    tables.reset(&mut NoPorts);
+    program(&mut tables, &FIRST);
+    program_more(&mut tables, then);
+    let report = tables.finish_restart(Instant::now(), &mut NoPorts).unwrap();
+    tables.housekeep();
+    let stays = state(&tables, index).0;
+    assert_eq!((report.flows_kept, report.flows_removed), (usize::from(stays), usize::from(!stays)));
+    stays
+}
+
+#[test]
+fn mirrors_that_send_in_another_form_are_others() {
+    let mirrored = FlowSpec { flags: FlowFlags::ACTIVE | FlowFlags::MIRROR, mirrors: [1, 255], ..spec(1) };
+    let before = Mirror { nexthop: MIRROR_TUNNEL, flags: 0, vni: 5, vlan: 6 };
+    let stays = |spec: &FlowSpec, then: Mirror| {
+        let add = |tables: &mut Tables, mirror| tables.mirror_add(MirrorId(1), mirror).unwrap();
+        stays_with(spec, add, before, then)
+    };
+    assert!(stays(&mirrored, before));
+    for other in [Mirror { vni: 7, ..before }, Mirror { vlan: 7, ..before }, Mirror { flags: 4, ..before }] {
+        assert!(!stays(&mirrored, other), "{other:?}");
+        assert!(stays(&spec(1), other), "{other:?}");
+    }
+}
+
+#[test]
+fn qos_maps_are_the_same_if_they_write_the_same() {
+    let marked = FlowSpec { qos_map: 2, ..spec(1) };
+    // A map of one code point, by way of a forwarding class.
+    let add = |tables: &mut Tables, map: Option<(u16, u8, u8)>| {
+        let Some((id, class, dscp)) = map else { return };
+        tables
+            .forwarding_class_add(u16::from(class), ForwardingClass { dscp, ..ForwardingClass::default() })
+            .unwrap();
+        tables.qos_map_add(id, &QosChange { dscp: vec![(0, class)], ..QosChange::default() }).unwrap();
+    };
+    let before = Some((2, 4, 46));
+    for (then, same) in [
+        (before, true),
+        (Some((2, 5, 46)), true),
+        (Some((2, 4, 10)), false),
+        (Some((3, 4, 46)), false),
+        (None, false),
+    ] {
+        assert_eq!(stays_with(&marked, add, before, then), same, "{then:?}");
+        assert_eq!(stays_with(&marked, add, then, before), same, "{then:?}");
+        assert!(stays_with(&spec(1), add, before, then), "{then:?}");
+    }
+    assert!(stays_with(&marked, add, None, None), "there is no such map");
 }
 
 #[test]
