@@ -32,7 +32,7 @@ impl Attacked {
         let daemon = node.start();
         let mut agent = node.agent();
         statistics::drops(agent.control()).unwrap();
-        let (descriptors, memory) = (daemon.descriptors(), daemon.memory());
+        let (descriptors, memory) = (daemon.settled_descriptors(), daemon.memory());
         Self { daemon, agent, descriptors, memory, node }
     }
 

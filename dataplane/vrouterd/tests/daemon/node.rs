@@ -195,6 +195,18 @@ impl Daemon {
         fs::read_dir(format!("/proc/{}/fd", self.pid())).unwrap().count()
     }
 
+    /// Open descriptors, once connections that were tried while it started are closed.
+    pub(crate) fn settled_descriptors(&self) -> usize {
+        let mut last = (self.descriptors(), 0);
+        wait_until("descriptors at rest", || {
+            std::thread::sleep(Duration::from_millis(50));
+            let now = self.descriptors();
+            last = (now, if now == last.0 { last.1 + 1 } else { 0 });
+            last.1 == 4
+        });
+        last.0
+    }
+
     /// Processor time so far.
     pub(crate) fn processor_time(&self) -> Duration {
         let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid())).unwrap();
