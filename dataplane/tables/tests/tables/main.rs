@@ -16,6 +16,7 @@ mod release;
 mod restart;
 mod restart_devices;
 mod restart_flows;
+mod restart_switch;
 mod routes;
 mod support;
 mod uplinks;
