@@ -19,5 +19,6 @@ mod life;
 mod machines;
 mod node;
 mod refusals;
+mod restart;
 mod traps;
 mod vlan;
