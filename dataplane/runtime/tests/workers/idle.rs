@@ -63,14 +63,17 @@ fn idle_workers_sleep() {
         fall_asleep();
         let beats = || lab.monitor().heartbeats().collect::<Vec<u64>>();
         let (before, beaten, time) = (lab.monitor().workers(), beats(), processor_time());
+        let start = Instant::now();
         std::thread::sleep(Duration::from_secs(1));
         let (after, time) = (lab.monitor().workers(), processor_time().saturating_sub(time));
+        // Ten of 100 ms, more on a busy machine, where the second is longer; a pass between two of them may spin
+        // for a moment.
+        let most = start.elapsed().as_millis() as u64 / 100 + 5;
         let are_later = beats().iter().zip(&beaten).all(|(after, before)| after > before);
         assert!(are_later, "a sleeper shows that it lives");
         for (before, after) in before.iter().zip(&after) {
             let (sleeps, looks) = (after.sleeps - before.sleeps, after.looks - before.looks);
-            // Ten of 100 ms; a pass between two of them may spin for a moment.
-            assert!((2..=15).contains(&sleeps), "{sleeps} sleeps in a second");
+            assert!((2..=most).contains(&sleeps), "{sleeps} sleeps, {most} expected at the most");
             assert!(looks < 5000, "{looks} looks in a second");
             assert!(after.asleep_ns - before.asleep_ns > 500_000_000);
         }
