@@ -41,18 +41,11 @@ impl Listener {
     /// Listens, in place of a socket that nobody listens on any more.
     pub(super) fn bind(path: &Path) -> Result<Self, PortError> {
         let fail = |source| PortError::File { path: path.to_owned(), source };
-        if let Err(error) = fs::symlink_metadata(path) {
-            if error.kind() != io::ErrorKind::NotFound {
-                return Err(fail(error));
-            }
-        } else {
-            match UnixStream::connect(path) {
-                Ok(_) => return Err(PortError::SocketInUse(path.to_owned())),
-                Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
-                    fs::remove_file(path).map_err(fail)?;
-                }
-                Err(error) => return Err(fail(error)),
-            }
+        match UnixStream::connect(path) {
+            Ok(_) => return Err(PortError::SocketInUse(path.to_owned())),
+            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => remove(path).map_err(fail)?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(fail(error)),
         }
         let socket = UnixListener::bind(path).map_err(fail)?;
         socket.set_nonblocking(true).map_err(fail)?;
@@ -78,6 +71,14 @@ impl Drop for Listener {
             // Nothing can be done when the directory has become read-only.
             let _ = fs::remove_file(&self.path);
         }
+    }
+}
+
+/// Removes a socket, unless its owner does so just now.
+fn remove(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        result => result,
     }
 }
 

@@ -57,6 +57,11 @@ impl VhostUserConfig {
     }
 }
 
+/// How long a socket that somebody listens on may be that of an interface which is being closed.
+const CLOSING: Duration = Duration::from_millis(200);
+/// Between two attempts to take its place.
+const AGAIN: Duration = Duration::from_millis(1);
+
 enum Command {
     Open(u64, Box<Interface>),
     Close(u64),
@@ -128,7 +133,7 @@ impl VhostUser {
         let device = Arc::new(Device::new(ports).map_err(fail)?);
         let role = match config.role {
             VhostUserRole::Client => Role::client(),
-            VhostUserRole::Server => Role::Server(Listener::bind(&config.path)?),
+            VhostUserRole::Server => Role::Server(listen(&config.path)?),
         };
         let offered = if config.mock { feature::ORIGINAL } else { feature::ORIGINAL | feature::VERSION_1 };
         let manners = Manners { offered, polled: config.mock };
@@ -138,6 +143,17 @@ impl VhostUser {
         self.next += 1;
         let port = |number| VhostUserPort::new(Arc::clone(&device), number, Arc::clone(&registration));
         Ok((0..ports).map(port).collect())
+    }
+}
+
+/// Listens. The socket of an interface that was closed a moment ago may still be there: its thread removes it.
+fn listen(path: &Path) -> Result<Listener, PortError> {
+    let end = Instant::now() + CLOSING;
+    loop {
+        match Listener::bind(path) {
+            Err(PortError::SocketInUse(_)) if Instant::now() < end => std::thread::sleep(AGAIN),
+            result => return result,
+        }
     }
 }
 

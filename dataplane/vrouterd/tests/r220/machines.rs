@@ -14,7 +14,8 @@ const IN_PACKETS: i16 = 11;
 #[test]
 fn the_daemon_listens_for_them() {
     let mut node = Node::in_mode(false);
-    node.client.done(&Interface { name: "vrx-tap", ..Interface::new(ADD, 5) }.encode());
+    let add = Interface { name: "vrx-tap", ..Interface::new(ADD, 5) }.encode();
+    node.client.done(&add);
     let path = node.sockets().join("uvh_vif_vrx-tap");
     for round in 1..=2 {
         let stream = UnixStream::connect(&path).unwrap();
@@ -28,6 +29,16 @@ fn the_daemon_listens_for_them() {
         // One at a time: the next is served when this one is known to be gone.
         std::thread::sleep(Duration::from_millis(100));
     }
+    // A successor of the same name can come at once, again and again.
+    for _ in 0..20 {
+        node.client.done(&Interface::new(DEL, 5).encode());
+        node.client.done(&add);
+    }
+    assert!(UnixStream::connect(&path).is_ok(), "the last one listens");
     node.client.done(&Interface::new(DEL, 5).encode());
-    assert!(!path.exists(), "the socket goes with the interface");
+    let end = Instant::now() + PATIENCE;
+    while path.exists() {
+        assert!(Instant::now() < end, "the socket goes with the interface");
+        std::thread::sleep(Duration::from_millis(1));
+    }
 }
