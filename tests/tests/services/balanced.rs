@@ -1,12 +1,13 @@
 //! A service as Kubernetes has it (forwarding.md 11.10): three backends on two nodes, clients on one of these and on a
 //! third node.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use agent_sim::packet::FiveTuple;
 use agent_sim::service::Service;
 use agent_sim::table::{self, Entry};
 use agent_sim::topology::{PodId, Topology, inet6};
@@ -18,6 +19,7 @@ use crate::whole_checksums;
 
 const VIP: Ipv4Addr = Ipv4Addr::new(10, 96, 0, 10);
 const PORT: u16 = 80;
+const UDP: u8 = 17;
 const TARGET_PORT: u16 = 8080;
 /// With three backends chosen at random, one of them gets none of so many with a probability of 3 * (2/3)^60 < 1e-10.
 const CONNECTIONS: usize = 60;
@@ -113,9 +115,10 @@ impl Cluster {
         Session::open(self.nodes.pod(client), family.service()).unwrap()
     }
 
-    /// How many of some new connections and datagrams each backend gets; every one sees the client itself.
-    fn spread(&self, client: PodId, family: Family) -> BTreeMap<String, [usize; 2]> {
+    /// Makes some new connections and sends as many datagrams; every backend sees the client itself.
+    fn spread(&self, client: PodId, family: Family) -> Spread {
         let mut counts = BTreeMap::<String, [usize; 2]>::new();
+        let mut asked_from = BTreeSet::new();
         let address = self.nodes.topology.pod(client).address;
         let mut count = |greeting: &Greeting, kind: usize| {
             assert_eq!(greeting.seen, family.socket(address, greeting.own.port()), "{greeting:?}");
@@ -125,27 +128,41 @@ impl Cluster {
             let mut session = self.connect(client, family);
             session.exchange(&[7; 3000]).unwrap();
             count(&session.greeting, 0);
-            count(&ask(self.nodes.pod(client), family.service()).unwrap(), 1);
+            let answer = ask(self.nodes.pod(client), family.service()).unwrap();
+            asked_from.insert(answer.own.port());
+            count(&answer, 1);
         }
         println!("{} {family:?}: sessions and datagrams {counts:?}", self.nodes.topology.pod(client).name);
-        counts
+        Spread { counts, datagram_flows: asked_from.len() }
     }
 }
 
-/// Names of backends that got something of each kind.
-fn chosen(counts: &BTreeMap<String, [usize; 2]>) -> Vec<&str> {
-    let of_both = counts.iter().filter(|(_, count)| count[0] > 0 && count[1] > 0);
-    of_both.map(|(name, _)| name.as_str()).collect()
+/// Where connections and datagrams of a client went.
+struct Spread {
+    /// How many of each each backend got.
+    counts: BTreeMap<String, [usize; 2]>,
+    /// Flows of the datagrams: now and then the kernel gives a socket the port of an earlier one.
+    datagram_flows: usize,
+}
+
+impl Spread {
+    /// Names of backends that got something of each kind.
+    fn chosen(&self) -> Vec<&str> {
+        let of_both = self.counts.iter().filter(|(_, count)| count[0] > 0 && count[1] > 0);
+        of_both.map(|(name, _)| name.as_str()).collect()
+    }
 }
 
 #[test]
 fn each_backend_is_chosen_and_sees_the_client() {
     let mut cluster = Cluster::new("svc");
+    let mut far_flows = 0;
     for (client, family) in clients() {
-        let counts = cluster.spread(client, family);
-        assert_eq!(chosen(&counts), ["backend0", "backend1", "backend2"]);
+        let spread = cluster.spread(client, family);
+        assert_eq!(spread.chosen(), ["backend0", "backend1", "backend2"]);
+        far_flows += if client == FAR_CLIENT { spread.datagram_flows } else { 0 };
     }
-    chosen_by_the_vrouter(&cluster);
+    chosen_by_the_vrouter(&cluster, far_flows);
     let other_port = FAMILIES.map(|family| family.socket(VIP, PORT + 1));
     for address in other_port {
         let connect = || TcpStream::connect_timeout(&address, WHILE);
@@ -154,13 +171,16 @@ fn each_backend_is_chosen_and_sees_the_client() {
     cluster.nodes.check().unwrap();
 }
 
-/// The agent has left the member open; the first packet's choice stands in the entry.
-fn chosen_by_the_vrouter(cluster: &Cluster) {
+/// The agent has left the member open; the first packet's choice stands in the entry. Of the datagrams' entries: those
+/// of closed connections are evicted, sooner or later.
+fn chosen_by_the_vrouter(cluster: &Cluster, datagram_flows: usize) {
     let entries = table::entries(&cluster.nodes.sockets(FAR_CLIENT.node)).unwrap();
-    let to_service =
-        |entry: &&Entry| entry.tuple.destination == VIP && entry.tuple.destination_port == PORT.to_be_bytes();
+    let to_service = |entry: &&Entry| {
+        let FiveTuple { protocol, destination, destination_port, .. } = entry.tuple;
+        protocol == UDP && destination == VIP && destination_port == PORT.to_be_bytes()
+    };
     let members: Vec<i8> = entries.iter().filter(to_service).map(|entry| entry.member).collect();
-    assert_eq!(members.len(), FAMILIES.len() * CONNECTIONS);
+    assert_eq!(members.len(), datagram_flows);
     assert!(members.iter().all(|member| (0..3).contains(member)), "{members:?}");
 }
 
@@ -195,15 +215,15 @@ fn sessions_stick_to_their_backend_while_others_come_and_go() {
             std::thread::sleep(WHILE);
             cluster.set_backends(&BACKENDS.map(Some));
             for (client, family) in clients() {
-                let counts = cluster.spread(client, family);
-                assert_eq!(chosen(&counts), ["backend0", "backend1", "backend2", "backend3"]);
+                let spread = cluster.spread(client, family);
+                assert_eq!(spread.chosen(), ["backend0", "backend1", "backend2", "backend3"]);
             }
             let mut left = BACKENDS.map(Some);
             left[0] = None;
             cluster.set_backends(&left);
             for (client, family) in clients() {
-                let counts = cluster.spread(client, family);
-                assert_eq!(chosen(&counts), ["backend1", "backend2", "backend3"]);
+                let spread = cluster.spread(client, family);
+                assert_eq!(spread.chosen(), ["backend1", "backend2", "backend3"]);
             }
             std::thread::sleep(WHILE);
         }));
