@@ -15,14 +15,18 @@ const BACK: Flow = Flow { port: 2000, outwards: false, ..OUT };
 const OTHER: Flow = Flow { port: 3000, ..OUT };
 
 fn lab() -> Lab {
+    lab_with(true)
+}
+
+/// The first flow is translated by the second one, which is linked back or not.
+fn lab_with(linked: bool) -> Lab {
     let mut lab = Lab::new(true);
     lab.command(|tables, datapath| {
         for flow in [OUT, BACK, OTHER] {
             let set = Change::SetFlow { flow, action: FlowAction::Forward, ttl: 0, check_source: true };
             set.apply(tables, datapath);
         }
-        Change::Translate { flow: OUT, by: BACK, flags: FlowFlags::SPAT, linked: true }
-            .apply(tables, datapath);
+        Change::Translate { flow: OUT, by: BACK, flags: FlowFlags::SPAT, linked }.apply(tables, datapath);
     });
     lab
 }
@@ -70,4 +74,27 @@ fn a_translation_ends_with_its_reverse_flow_although_that_was_linked_to_another_
     lab.command(|tables, datapath| Change::RemoveFlow(BACK).apply(tables, datapath));
     assert_eq!(send(&mut lab), None);
     lab.close();
+}
+
+#[test]
+fn a_flow_is_not_translated_by_the_next_user_of_the_slot_of_its_reverse_flow() {
+    for linked in [true, false] {
+        let mut lab = lab_with(linked);
+        assert_eq!([send(&mut lab), send(&mut lab)], [Some(2000); 2]);
+        let key = BACK.key();
+        let slot = lab.table().find(&key, key.hash());
+        lab.command(|tables, datapath| Change::RemoveFlow(BACK).apply(tables, datapath));
+        lab.command(|tables, datapath| {
+            let mut stranger = |port| {
+                let flow = Flow { port, ..BACK };
+                let set = Change::SetFlow { flow, action: FlowAction::Forward, ttl: 0, check_source: true };
+                set.apply(tables, datapath);
+                let key = flow.key();
+                tables.flow_table().find(&key, key.hash()) == slot
+            };
+            assert!((4000..4300).any(&mut stranger), "nobody got the slot");
+        });
+        assert_eq!((send(&mut lab), lab.drops(DropReason::FlowNatNoRflow)), (None, 1));
+        lab.close();
+    }
 }

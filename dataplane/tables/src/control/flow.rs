@@ -152,7 +152,11 @@ impl Tables {
             Reverse::Index(index) => Some(index).filter(|index| self.flows.in_use(*index)),
             Reverse::Key(key) => key.and_then(|key| self.flows.find(&key, key.hash())),
         };
-        found.map(Some).ok_or(invalid("the reverse flow does not exist"))
+        // The slot of one that is on its way out gets another user.
+        found
+            .filter(|index| !self.is_leaving(*index))
+            .map(Some)
+            .ok_or(invalid("the reverse flow does not exist"))
     }
 
     fn flow_add(
@@ -175,6 +179,7 @@ impl Tables {
             })
         };
         let index = unless_busy(insert)?;
+        self.one_way_links.changed(&self.flows, index, FlowIndex::NONE);
         if let Some(quotas) = self.flows.quotas() {
             let vif = self.work.nexthop_by_id(key.nexthop()).and_then(Nexthop::vif);
             let charge = Charge { vrf: spec.vrf, vif: vif.unwrap_or(VifId::NONE) };
@@ -201,14 +206,16 @@ impl Tables {
         action: FlowAction,
     ) {
         let Some(key) = spec.key else { return };
-        let mut before = FlowAction::Drop;
+        let (mut before, mut linked) = (FlowAction::Drop, FlowIndex::NONE);
         self.flows.modify(index, |shared| {
             before = FlowAction::from_number(shared.action.load(Relaxed)).unwrap_or(FlowAction::Drop);
+            linked = FlowIndex(shared.reverse.load(Relaxed));
             let ecmp_index = write(shared, spec, &key, reverse, action);
             // Packets of one that is about to be evicted have to see that.
             let stays = !shared.flags().contains(FlowFlags::EVICT_CANDIDATE);
             (action, stays && is_simple(spec, ecmp_index, action))
         });
+        self.one_way_links.changed(&self.flows, index, linked);
         self.services.set(self.flows.ports(), index, service_port(spec.flags, &key));
         self.count_change(before, action);
     }
@@ -241,7 +248,7 @@ impl Tables {
         self.services.set(self.flows.ports(), index, None);
         self.count_change(before, FlowAction::Drop);
         self.flow_counts.deleted += 1;
-        self.leaving.remove(&self.flows, index);
+        self.leaving.remove(&self.flows, &mut self.one_way_links, index);
     }
 
     /// Removes every entry.
@@ -258,7 +265,7 @@ impl Tables {
     /// Removes an entry without being asked for it, if it is not on its way out already.
     pub(super) fn flow_remove(&mut self, index: FlowIndex, datapath: &mut dyn Datapath) {
         let Some(shared) = self.flows.shared(index) else { return };
-        if shared.flags().contains(FlowFlags::DELETE_MARKED) || self.leaving.is_evicting(index) {
+        if self.is_leaving(index) {
             return;
         }
         let held = shared.action.load(Relaxed) == FlowAction::Hold as u16;

@@ -34,7 +34,7 @@ impl Tables {
         if action == FlowAction::Hold {
             self.holds.evicted.fetch_add(1, Relaxed);
         }
-        self.leaving.evict(&self.flows, index);
+        self.leaving.evict(&self.flows, &mut self.one_way_links, index);
         Some(action)
     }
 

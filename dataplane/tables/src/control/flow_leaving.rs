@@ -1,6 +1,7 @@
 use hashbrown::{HashMap, HashSet};
 use vr_types::FlowIndex;
 
+use super::flow_links::OneWayLinks;
 use crate::deferred::Deferred;
 use crate::flow::{FlowTable, ServicePorts};
 use crate::grace::Grace;
@@ -25,18 +26,19 @@ pub(super) struct LeavingFlows {
 
 impl LeavingFlows {
     /// Unlinks an entry that was removed, now or soon.
-    pub(super) fn remove(&mut self, flows: &FlowTable, index: FlowIndex) {
-        self.unlink(flows, index, Exit::Deleted);
+    pub(super) fn remove(&mut self, flows: &FlowTable, links: &mut OneWayLinks, index: FlowIndex) {
+        self.unlink(flows, links, index, Exit::Deleted);
     }
 
     /// Unlinks an entry that is evicted, now or soon.
-    pub(super) fn evict(&mut self, flows: &FlowTable, index: FlowIndex) {
+    pub(super) fn evict(&mut self, flows: &FlowTable, links: &mut OneWayLinks, index: FlowIndex) {
         self.evicting.insert(index);
-        self.unlink(flows, index, Exit::Evicted);
+        self.unlink(flows, links, index, Exit::Evicted);
     }
 
-    fn unlink(&mut self, flows: &FlowTable, index: FlowIndex, exit: Exit) {
+    fn unlink(&mut self, flows: &FlowTable, links: &mut OneWayLinks, index: FlowIndex, exit: Exit) {
         if flows.unlink(index) {
+            links.unlinked(flows, index);
             self.unlinked.push((index, exit));
         } else {
             self.linked.push((index, exit));
@@ -54,9 +56,9 @@ impl LeavingFlows {
     }
 
     /// Goes on with what is due.
-    pub(super) fn advance(&mut self, flows: &FlowTable, grace: &Grace) {
+    pub(super) fn advance(&mut self, flows: &FlowTable, links: &mut OneWayLinks, grace: &Grace) {
         for (index, exit) in std::mem::take(&mut self.linked) {
-            self.unlink(flows, index, exit);
+            self.unlink(flows, links, index, exit);
         }
         self.unlinked.seal(grace);
         while let Some(entries) = self.unlinked.take(grace) {

@@ -112,7 +112,8 @@ impl Tables {
         }
     }
 
-    fn is_leaving(&self, index: FlowIndex) -> bool {
+    /// Whether an entry is on its way out of the table.
+    pub(super) fn is_leaving(&self, index: FlowIndex) -> bool {
         let deleted = |shared: &SharedFlow| shared.flags().contains(FlowFlags::DELETE_MARKED);
         self.flows.shared(index).is_none_or(deleted) || self.leaving.is_evicting(index)
     }

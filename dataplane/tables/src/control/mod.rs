@@ -12,6 +12,7 @@ mod files;
 mod flow;
 mod flow_evict;
 mod flow_leaving;
+mod flow_links;
 mod flow_metadata;
 mod flow_relief;
 mod flow_restart;
@@ -64,6 +65,7 @@ use crate::stats::{Stats, WorkerStats};
 use files::TableFiles;
 use flow::FlowCounts;
 use flow_leaving::{LeavingFlows, Services};
+use flow_links::OneWayLinks;
 use flow_metadata::FlowMetadata;
 use flow_relief::Relief;
 use flow_restart::KeptFlows;
@@ -96,6 +98,7 @@ pub struct Tables {
     flow_counts: FlowCounts,
     metadata: FlowMetadata,
     leaving: LeavingFlows,
+    one_way_links: OneWayLinks,
     relief: Relief,
     services: Services,
     holds: Arc<HoldCounters>,
@@ -161,6 +164,7 @@ impl Tables {
             flow_counts: FlowCounts::default(),
             metadata: FlowMetadata::default(),
             leaving: LeavingFlows::default(),
+            one_way_links: OneWayLinks::default(),
             relief: Relief::default(),
             services: Services::default(),
             holds: Arc::new(HoldCounters::default()),
@@ -184,7 +188,7 @@ impl Tables {
     /// What became free meanwhile is free.
     fn recycle(&mut self) {
         self.evict_marked();
-        self.leaving.advance(&self.flows, &self.grace);
+        self.leaving.advance(&self.flows, &mut self.one_way_links, &self.grace);
         self.nexthops.recycle(&self.grace);
         self.bridge.recycle(&self.grace);
     }

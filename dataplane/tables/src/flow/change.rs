@@ -41,16 +41,15 @@ impl FlowTable {
         }
     }
 
-    /// Before the slot of an entry gets another user: the flow that the entry is linked to points to it no more, and what
-    /// was compiled for that flow is void. Packets would be translated by a stranger's key otherwise.
-    pub(super) fn leave_reverse(&self, index: FlowIndex, shared: &SharedFlow) {
-        let linked = FlowIndex(shared.reverse.load(Ordering::Relaxed));
-        let Some(reverse) = self.shared(linked) else { return };
+    /// Before the slot of `to` gets another user: the entry `from` is linked to it no more, and what was compiled for that
+    /// is void. Packets would be translated by a stranger's key otherwise.
+    pub(crate) fn end_link(&self, from: FlowIndex, to: FlowIndex) {
+        let Some(shared) = self.shared(from) else { return };
         let nowhere = FlowIndex::NONE.0;
-        if reverse.reverse.compare_exchange(index.0, nowhere, Ordering::AcqRel, Ordering::Relaxed).is_ok() {
-            self.show(linked);
+        if shared.reverse.compare_exchange(to.0, nowhere, Ordering::AcqRel, Ordering::Relaxed).is_ok() {
+            self.show(from);
         }
-        self.void(linked);
+        self.void(from);
     }
 
     /// Reads the shared half so that all of it belongs to one state. `None` when a change does not end

@@ -113,7 +113,6 @@ impl FlowTable {
     /// used again. Generation and counters stay for the agent, and for the slot's next user.
     pub(crate) fn release_evicted(&self, index: FlowIndex) {
         let Some(shared) = self.shared(index) else { return };
-        self.leave_reverse(index, shared);
         let (packets, bytes) = self.counters(index);
         shared.set_counters(packets, bytes);
         shared.end_change(FlowFlags::EVICTED, FlowFlags::EVICT_CANDIDATE);

@@ -174,7 +174,7 @@ impl FlowTable {
         let bucket = self.geometry.bucket(hash.primary);
         let Ok(mut word) = self.lock(bucket) else { return false };
         // Workers come to the entry by its reverse flow as well.
-        self.leave_reverse(index, shared);
+        self.end_link(FlowIndex(shared.reverse.load(Ordering::Relaxed)), index);
         self.update_state(index, State::inactive);
         if index.0 < self.geometry.entries {
             word &= !(TAG_MASK << ((index.0 - bucket) * TAG_BITS));
@@ -197,7 +197,6 @@ impl FlowTable {
     /// Second step of a removal: the slot may be used again. The generation stays.
     pub fn release(&self, index: FlowIndex) {
         let Some(shared) = self.shared.get(index.index()) else { return };
-        self.leave_reverse(index, shared);
         shared.clear();
         self.free_slot(index, shared);
     }

@@ -9,6 +9,7 @@ mod flow_threads;
 mod flows;
 mod folding;
 mod large;
+mod links;
 mod refused_flows;
 mod refused_small;
 mod refused_ways;

@@ -267,11 +267,9 @@ impl Model {
     fn settle(&mut self) -> Vec<(VifId, Vec<u8>)> {
         for index in std::mem::take(&mut self.leaving) {
             let entry = self.table.remove(&index).unwrap();
-            // Its slot may get another user: whoever has it for a reverse flow, and it him, has none.
-            if let Some(reverse) = entry.reverse.and_then(|reverse| self.table.get_mut(&reverse))
-                && reverse.reverse == Some(index)
-            {
-                reverse.reverse = None;
+            // Its slot may get another user: whoever has it for a reverse flow has none.
+            for other in self.table.values_mut().filter(|other| other.reverse == Some(index)) {
+                other.reverse = None;
             }
             if entry.flags.contains(FlowFlags::EVICT_CANDIDATE) {
                 self.left.insert(index, (entry.packets, entry.bytes));
