@@ -15,6 +15,8 @@ use crate::{Recorder, Responder};
 const QUEUE_LIMIT: usize = 256 * 1024;
 /// Reads before other clients have their turn.
 const READS: usize = 8;
+/// Bytes of replies that are written at once, in whole messages: as many as a socket takes entirely or not at all.
+const WRITE: usize = 16 * 1024;
 
 /// A client of the control socket.
 pub(crate) struct Client {
@@ -64,9 +66,10 @@ impl Client {
             if !self.wants_input() {
                 break;
             }
+            let mut drained = false;
             match self.reader.read_from(&mut self.stream) {
                 Ok(0) => self.ended = true,
-                Ok(_) => {}
+                Ok(_) => drained = !self.reader.is_full(),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(error) => return Err(error),
@@ -78,6 +81,10 @@ impl Client {
                     recorder.note(self.number, frame.bytes, &self.queue.bytes[before..]);
                 }
                 requests += 1;
+            }
+            // The next read would find nothing, or what comes later: then it is the next poll that says so.
+            if drained {
+                break;
             }
         }
         Ok(requests)
@@ -112,14 +119,15 @@ impl Queue {
         self.bytes.len() - self.sent
     }
 
-    /// Sends messages with one write each, since readers expect whole ones; says whether any byte was taken.
+    /// Sends whole messages, since readers expect them (control.md 2.5), and many with one write. Says whether any byte
+    /// was taken.
     fn send(&mut self, to: &mut impl Write) -> io::Result<bool> {
         let before = self.sent;
-        while let Some(message) = self.first() {
-            match to.write(message) {
+        while let Some(messages) = self.next() {
+            match to.write(messages) {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
                 Ok(taken) => {
-                    self.rest = message.len() - taken;
+                    self.rest = rest(messages, self.rest, taken);
                     self.sent += taken;
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
@@ -138,15 +146,35 @@ impl Queue {
         Ok(progress)
     }
 
-    /// The first message, or what is left of it.
-    fn first(&self) -> Option<&[u8]> {
+    /// What is written next: what is left of a message, and whole ones behind it.
+    fn next(&self) -> Option<&[u8]> {
         let bytes = self.bytes.get(self.sent..)?;
-        let length = match self.rest {
-            0 => u32::from_ne_bytes(*bytes.first_chunk()?) as usize,
-            rest => rest,
-        };
-        bytes.get(..length)
+        let mut end = self.rest;
+        while let Some(length) = length(bytes, end)
+            && (end == 0 || end + length <= WRITE)
+        {
+            end += length;
+        }
+        bytes.get(..end).filter(|bytes| !bytes.is_empty())
     }
+}
+
+/// The length of the message at a position, if there is one.
+fn length(bytes: &[u8], at: usize) -> Option<usize> {
+    let length = u32::from_ne_bytes(*bytes.get(at..)?.first_chunk()?);
+    Some(length as usize)
+}
+
+/// How much of a message is left when only so many bytes of `bytes`, which begin with the `before` last ones of a
+/// message, were taken.
+fn rest(bytes: &[u8], before: usize, taken: usize) -> usize {
+    let mut end = before;
+    while end < taken
+        && let Some(length) = length(bytes, end)
+    {
+        end += length;
+    }
+    end - taken.min(end)
 }
 
 #[cfg(test)]
@@ -178,20 +206,31 @@ mod tests {
         message
     }
 
+    fn queue(lengths: &[u32]) -> Queue {
+        Queue { bytes: lengths.iter().flat_map(|length| message(*length)).collect(), ..Queue::default() }
+    }
+
     #[test]
-    fn a_message_is_one_write_and_a_part_is_completed_first() {
-        let mut queue = Queue::default();
-        for length in [30, 40, 50] {
-            queue.bytes.extend(message(length));
-        }
-        let mut taker = Taker { taken: Vec::new(), sizes: vec![10, 100] };
+    fn a_part_is_completed_and_whole_messages_follow() {
+        let mut queue = queue(&[30, 40, 50]);
+        let mut taker = Taker { taken: Vec::new(), sizes: vec![40] };
         assert!(queue.send(&mut taker).unwrap());
-        assert_eq!(taker.taken, [message(30), message(40)[..10].to_vec()]);
-        assert_eq!(queue.len(), 80);
+        assert_eq!(taker.taken, [[message(30), message(40)[..10].to_vec()].concat()]);
+        assert_eq!((queue.len(), queue.rest), (80, 30));
         assert!(!queue.send(&mut taker).unwrap());
-        taker.sizes = vec![100, 100];
+        taker.sizes = vec![100, 30];
         assert!(queue.send(&mut taker).unwrap());
-        assert_eq!(taker.taken[2..], [message(40)[10..].to_vec(), message(50)]);
+        assert_eq!(taker.taken[1..], [message(40)[10..].to_vec(), message(50)]);
         assert_eq!((queue.len(), queue.bytes.len()), (0, 0));
+    }
+
+    #[test]
+    fn a_write_has_whole_messages_and_a_bounded_length() {
+        let lengths = [4096, 24, 4000, 4096, 4096, 3000, 4096];
+        let mut queue = queue(&lengths);
+        let mut taker = Taker { taken: Vec::new(), sizes: vec![usize::MAX; lengths.len()] };
+        assert!(queue.send(&mut taker).unwrap());
+        let written: Vec<usize> = taker.taken.iter().map(Vec::len).collect();
+        assert_eq!(written, [4096 + 24 + 4000 + 4096, 4096 + 3000 + 4096]);
     }
 }

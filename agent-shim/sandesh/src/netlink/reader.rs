@@ -4,8 +4,8 @@ use std::io::{self, Read};
 
 use super::{HEADER_LEN, Header, LENGTH, MAX_PAYLOAD};
 
-/// Size of a new buffer: several of the requests that clients send.
-const INITIAL_BUFFER: usize = 8192;
+/// Size of a new buffer: some of the longest requests that clients send.
+const INITIAL_BUFFER: usize = 32 * 1024;
 
 /// A netlink message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,6 +58,12 @@ impl FrameReader {
         let count = source.read(&mut self.buffer[self.end..])?;
         self.end += count;
         Ok(count)
+    }
+
+    /// Whether the last read filled the buffer, so that there may be more to read.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        self.end == self.buffer.len()
     }
 
     /// The next message that has arrived completely.
