@@ -171,8 +171,6 @@ pub(crate) struct Sender<const HEADER: usize> {
     headers: Vec<[u8; HEADER]>,
     iovecs: Vec<[libc::iovec; 2]>,
     messages: Vec<libc::mmsghdr>,
-    /// Of the receiver, for sockets that are not connected.
-    address: Option<Box<libc::sockaddr_un>>,
 }
 
 // SAFETY: as for `Receiver`.
@@ -187,10 +185,13 @@ pub(crate) enum Refusal {
     Rest,
     /// All others would be refused as well; none is lost.
     Later,
+    /// It may be taken now.
+    Again,
 }
 
 impl<const HEADER: usize> Sender<HEADER> {
-    pub(crate) fn new(address: Option<libc::sockaddr_un>) -> Self {
+    /// Sends by sockets that are bound to a device, or connected.
+    pub(crate) fn new() -> Self {
         // SAFETY: all zero bytes are a value of these types.
         let (iovec, message): (libc::iovec, libc::mmsghdr) = unsafe { (mem::zeroed(), mem::zeroed()) };
         Self {
@@ -198,7 +199,6 @@ impl<const HEADER: usize> Sender<HEADER> {
             headers: vec![[0; HEADER]; BATCH],
             iovecs: vec![[iovec; 2]; BATCH],
             messages: vec![message; BATCH],
-            address: address.map(Box::new),
         }
     }
 
@@ -239,6 +239,7 @@ impl<const HEADER: usize> Sender<HEADER> {
                     Refusal::One => next += 1,
                     Refusal::Rest => next = count,
                     Refusal::Later => break,
+                    Refusal::Again => {}
                 },
             }
         }
@@ -249,10 +250,6 @@ impl<const HEADER: usize> Sender<HEADER> {
     }
 
     fn fill(&mut self, header: impl Fn(&Packet) -> [u8; HEADER]) {
-        let (address, address_len) = match &mut self.address {
-            Some(address) => (&raw mut **address, mem::size_of::<libc::sockaddr_un>() as u32),
-            None => (std::ptr::null_mut(), 0),
-        };
         for (i, packet) in self.packets.iter_mut().enumerate() {
             self.headers[i] = header(packet);
             let bytes = packet.frame.bytes_mut();
@@ -262,15 +259,13 @@ impl<const HEADER: usize> Sender<HEADER> {
             let message = &mut self.messages[i].msg_hdr;
             message.msg_iov = self.iovecs[i].as_mut_ptr();
             message.msg_iovlen = 2;
-            message.msg_name = address.cast();
-            message.msg_namelen = address_len;
         }
     }
 
     fn send_from(&mut self, fd: BorrowedFd<'_>, next: usize, count: usize) -> io::Result<usize> {
         let messages = &mut self.messages[next..count];
         let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
-        // SAFETY: the messages point to headers, frames and an address that live in `self`.
+        // SAFETY: the messages point to headers and frames that live in `self`.
         let sent = sys::check(unsafe {
             libc::sendmmsg(fd.as_raw_fd(), messages.as_mut_ptr(), messages.len() as u32, flags)
         })?;

@@ -26,11 +26,14 @@ const WAITING_SUPERS: usize = 8;
 
 /// Frames to and from the agent, as datagrams between two sockets in one directory.
 ///
-/// Each datagram names its receiver by path, so that an agent that comes back is found without being noticed.
+/// Our socket is connected to the agent's, which saves the kernel the search for its path with every datagram. When a
+/// datagram is refused it is connected anew: the agent may have come back.
 pub struct Pkt0Port {
     fd: OwnedFd,
     receiver: Receiver,
     sender: Sender<0>,
+    /// Where the agent is.
+    agents: libc::sockaddr_un,
     /// What the agent's socket has no room for yet, in order.
     waiting: VecDeque<Packet>,
     counters: Arc<PortCounters>,
@@ -47,7 +50,8 @@ impl Pkt0Port {
         Self {
             fd,
             receiver: Receiver::new(0, false),
-            sender: Sender::new(Some(agents)),
+            sender: Sender::new(),
+            agents,
             waiting: VecDeque::with_capacity(WAITING + BATCH),
             counters: Arc::default(),
         }
@@ -56,10 +60,22 @@ impl Pkt0Port {
     /// Sends what waits, as far as the agent's socket takes it.
     fn send_waiting(&mut self, pool: &mut FramePool) {
         let counters = &self.counters;
+        let mut tried = false;
         while !self.waiting.is_empty() {
             let count = self.waiting.len().min(BATCH);
             self.sender.load(self.waiting.drain(..count));
-            let refused = |error: &io::Error, rest| refused(error, rest, counters.cells());
+            let refused = |error: &io::Error, rest| {
+                if is_full(error) {
+                    Refusal::Later
+                } else if !tried && socket::connect(self.fd.as_fd(), &self.agents).is_ok() {
+                    tried = true;
+                    Refusal::Again
+                } else {
+                    // It is not there, or has just gone.
+                    counters.cells().tx_errors.add(rest);
+                    Refusal::Rest
+                }
+            };
             let (packets, bytes, calls) = self.sender.send(self.fd.as_fd(), pool, |_| [], refused);
             counters.sent(packets, bytes);
             counters.cells().tx_syscalls.add(calls);
@@ -184,13 +200,8 @@ fn accept(datagram: Datagram, cells: &Cells, pool: &mut FramePool) -> Option<Pac
     None
 }
 
+/// Whether the agent is there, but slow: its queue is full.
 #[cold]
-fn refused(error: &io::Error, rest: u64, cells: &Cells) -> Refusal {
-    // The agent is slow: its queue is full.
-    if matches!(error.raw_os_error(), Some(libc::EAGAIN | libc::ENOBUFS)) {
-        return Refusal::Later;
-    }
-    // It is not there, or has just gone.
-    cells.tx_errors.add(rest);
-    Refusal::Rest
+fn is_full(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EAGAIN | libc::ENOBUFS))
 }

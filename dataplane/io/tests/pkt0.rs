@@ -175,3 +175,47 @@ fn a_new_agent_is_reached_without_sending_anything() {
         rig.close(port, SIZES);
     });
 }
+
+/// Datagrams go to whoever is there, and the successor of a dead agent can connect once that was noticed.
+#[test]
+fn an_agent_that_comes_back_is_connected_again() {
+    in_namespace(|| {
+        let mut rig = Rig::new(SIZES);
+        let mut port = rig.ours.port().unwrap();
+        let first = agent(rig.directory.path());
+        rig.send(&mut port, 0..8, 60);
+        assert_eq!(read(&first).len(), 8);
+        rig.ours.let_go();
+        rig.send(&mut port, 8..9, 60);
+        assert_eq!(read(&first), [8], "it was not dead");
+
+        drop(first);
+        let second = agent(rig.directory.path());
+        rig.send(&mut port, 9..19, 60);
+        assert!(read(&second).into_iter().eq(9..19), "no datagram is lost");
+
+        drop(second);
+        let third = agent(rig.directory.path());
+        let ours = rig.directory.path().join(Pkt0Port::OURS);
+        assert!(
+            third.connect(&ours).is_err(),
+            "the kernel has begun to allow this: `let_go` is no longer needed"
+        );
+        rig.ours.let_go();
+        third.connect(&ours).unwrap();
+        third.send(&[2; 60]).unwrap();
+        let mut batch = Batch::new();
+        port.receive(&mut rig.pool, &mut batch);
+        let packet = batch.drain().next().unwrap();
+        rig.pool.free(packet.frame);
+
+        drop(third);
+        std::fs::remove_file(rig.directory.path().join(Pkt0Port::AGENTS)).unwrap();
+        rig.ours.let_go();
+        rig.ours.let_go();
+        let figures = port.counters().figures();
+        rig.send(&mut port, 0..8, 60);
+        assert_eq!(port.counters().figures().tx_errors, figures.tx_errors + 8);
+        rig.close(port, SIZES);
+    });
+}

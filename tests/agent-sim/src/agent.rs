@@ -31,6 +31,7 @@ pub struct Agent {
     picture: Arc<RwLock<Arc<Topology>>>,
     stop: Arc<AtomicBool>,
     record: Arc<Mutex<Record>>,
+    pkt0: UnixDatagram,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -63,6 +64,7 @@ impl Agent {
         }
         let socket = UnixDatagram::bind(&pkt0).with_context(|| format!("binding {}", pkt0.display()))?;
         socket.set_read_timeout(Some(GLANCE))?;
+        let pkt0 = socket.try_clone().context("another descriptor of pkt0")?;
         let mut control = startup::start(directory, patience)?;
         let flow_control = Control::connect(directory, Duration::ZERO)?;
 
@@ -85,12 +87,17 @@ impl Agent {
             control.apply(part)?;
             std::thread::sleep(pause);
         }
-        Ok(Self { control, own, picture, stop, record, thread: Some(thread) })
+        Ok(Self { control, own, picture, stop, record, pkt0, thread: Some(thread) })
     }
 
     /// The main connection.
     pub fn control(&mut self) -> &mut Control {
         &mut self.control
+    }
+
+    /// The agent's end of pkt0, to send by. It is connected once the vrouter's end was there.
+    pub fn pkt0(&self) -> &UnixDatagram {
+        &self.pkt0
     }
 
     /// Takes on the services of another picture, all else being equal: backends come and go. No flow is decided in the

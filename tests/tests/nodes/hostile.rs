@@ -273,9 +273,12 @@ fn datagrams_of_the_agent() {
     let mut pair = Pair::new("agentnoise");
     pair.wait_connected();
     let before = Counted::read(&mut pair, 0, AGENT_VIF);
-    let socket = UnixDatagram::unbound().unwrap();
+    // The kernel takes datagrams of the agent that we are connected to, and of nobody else.
+    let socket = pair.agents[0].pkt0().try_clone().unwrap();
     socket.set_write_timeout(Some(PATIENCE)).unwrap();
     let target = pair.sockets(0).join("dpdk_pkt0");
+    let refused = UnixDatagram::unbound().unwrap().send_to(&[0; 60], &target).unwrap_err();
+    assert_eq!(refused.kind(), std::io::ErrorKind::PermissionDenied);
     let mut noise = Noise(0x5eed_5eed_5eed_5eed);
     for round in 0..DATAGRAMS {
         let length = if round < 200 { round } else { noise.below(9400) };
@@ -284,7 +287,7 @@ fn datagrams_of_the_agent() {
             // Behind 14 bytes of Ethernet: a vif that there is, its VRF, and a command that there is.
             datagram[14..20].copy_from_slice(&[0, (round / 2 % 4) as u8, 0, 1, 0, (round / 8 % 5) as u8]);
         }
-        socket.send_to(&datagram, &target).unwrap();
+        socket.send(&datagram).unwrap();
     }
     unharmed(&mut pair, &before, DATAGRAMS);
 }

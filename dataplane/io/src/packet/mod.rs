@@ -76,7 +76,7 @@ impl PacketPort {
         Self {
             counters: Arc::new(PortCounters::with_kernel(&socket)),
             receiver: Receiver::new(VNET_HEADER, true),
-            sender: Sender::new(None),
+            sender: Sender::new(),
             capabilities: Capabilities {
                 udp_super_frames: socket::takes_udp_super_frames(),
                 ..Capabilities::everything()

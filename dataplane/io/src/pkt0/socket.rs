@@ -4,7 +4,7 @@
 use std::fs;
 use std::io;
 use std::mem;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -23,7 +23,7 @@ const OLD: usize = 4096;
 /// again. So one socket serves all agents, and each interface gets a port over it.
 pub struct Pkt0Socket {
     fd: OwnedFd,
-    directory: PathBuf,
+    agents: libc::sockaddr_un,
     path: PathBuf,
     /// Device and inode of our socket: what somebody else has put in its place is not ours to remove.
     identity: (u64, u64),
@@ -37,22 +37,21 @@ impl Pkt0Socket {
     /// [`PortError::SocketInUse`], [`PortError::PathTooLong`], [`PortError::File`].
     pub fn bind(directory: &Path) -> Result<Self, PortError> {
         let path = directory.join(Pkt0Port::OURS);
-        let ours = address(&path)?;
+        let (ours, agents) = (address(&path)?, address(&directory.join(Pkt0Port::AGENTS))?);
         let fail = |source| PortError::File { path: path.clone(), source };
         let fd = sys::socket(libc::AF_UNIX, libc::SOCK_DGRAM, 0).map_err(fail)?;
         remove_stale(&path, &ours)?;
-        with_address(&fd, &ours, libc::bind).map_err(fail)?;
+        with_address(fd.as_fd(), &ours, libc::bind).map_err(fail)?;
         sys::set_buffers(fd.as_fd(), BUFFER);
         let identity = identity(&path).map_err(fail)?;
-        Ok(Self { fd, directory: directory.to_owned(), path, identity })
+        Ok(Self { fd, agents, path, identity })
     }
 
     /// A port over this socket; there should be one at a time. What came before it is thrown away.
     ///
     /// # Errors
-    /// [`PortError::File`] when there is no descriptor left, and [`PortError::PathTooLong`].
+    /// [`PortError::File`] when there is no descriptor left.
     pub fn port(&self) -> Result<Pkt0Port, PortError> {
-        let agents = address(&self.directory.join(Pkt0Port::AGENTS))?;
         let fail = |source| PortError::File { path: self.path.clone(), source };
         let fd = self.fd.try_clone().map_err(fail)?;
         for _ in 0..OLD {
@@ -62,7 +61,19 @@ impl Pkt0Socket {
                 break;
             }
         }
-        Ok(Pkt0Port::over(fd, agents))
+        Ok(Pkt0Port::over(fd, self.agents))
+    }
+
+    /// Lets go of an agent that has died. As long as our socket is connected to its, the kernel refuses the next agent,
+    /// which tries again after a second only. To be called now and then.
+    pub fn let_go(&self) {
+        if !is_connected(self.fd.as_fd()) || connect(self.fd.as_fd(), &self.agents).is_ok() {
+            return;
+        }
+        // SAFETY: all zero bytes are an address; its family is `AF_UNSPEC`, which ends a connection.
+        let nobody: libc::sockaddr_un = unsafe { mem::zeroed() };
+        // It can only fail when there is no connection any more.
+        let _ = connect(self.fd.as_fd(), &nobody);
     }
 }
 
@@ -97,7 +108,20 @@ fn address(path: &Path) -> Result<libc::sockaddr_un, PortError> {
 
 type AddressCall = unsafe extern "C" fn(i32, *const libc::sockaddr, libc::socklen_t) -> i32;
 
-fn with_address(fd: &OwnedFd, address: &libc::sockaddr_un, call: AddressCall) -> io::Result<()> {
+/// Connects a socket, which stays as it is when that is not possible. Nothing happens to one that is connected so already.
+pub(super) fn connect(fd: BorrowedFd<'_>, address: &libc::sockaddr_un) -> io::Result<()> {
+    with_address(fd, address, libc::connect)
+}
+
+fn is_connected(fd: BorrowedFd<'_>) -> bool {
+    // SAFETY: all zero bytes are an address.
+    let mut address: libc::sockaddr_un = unsafe { mem::zeroed() };
+    let mut len = mem::size_of_val(&address) as u32;
+    // SAFETY: the kernel writes no more than the length into an address that outlives the call.
+    unsafe { libc::getpeername(fd.as_raw_fd(), (&raw mut address).cast(), &raw mut len) == 0 }
+}
+
+fn with_address(fd: BorrowedFd<'_>, address: &libc::sockaddr_un, call: AddressCall) -> io::Result<()> {
     let len = mem::size_of_val(address) as u32;
     // SAFETY: pointer and length are those of an address that outlives the call.
     sys::check(unsafe { call(fd.as_raw_fd(), std::ptr::from_ref(address).cast(), len) })?;
@@ -108,7 +132,7 @@ fn with_address(fd: &OwnedFd, address: &libc::sockaddr_un, call: AddressCall) ->
 fn remove_stale(path: &Path, address: &libc::sockaddr_un) -> Result<(), PortError> {
     let fail = |source| PortError::File { path: path.to_owned(), source };
     let probe = sys::socket(libc::AF_UNIX, libc::SOCK_DGRAM, 0).map_err(fail)?;
-    match with_address(&probe, address, libc::connect) {
+    match connect(probe.as_fd(), address) {
         Ok(()) => Err(PortError::SocketInUse(path.to_owned())),
         Err(error) => match error.raw_os_error() {
             Some(libc::ENOENT) => Ok(()),

@@ -102,6 +102,9 @@ impl Factory {
 
     /// Whether the agent has added its interface and is no longer there.
     pub(crate) fn is_agent_lost(&mut self) -> bool {
+        if let Some(pkt0) = &self.pkt0 {
+            pkt0.let_go();
+        }
         self.agent.as_mut().is_some_and(AgentWatch::is_lost)
     }
 
