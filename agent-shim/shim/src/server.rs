@@ -176,6 +176,7 @@ impl Server {
         }
         if polled.requests > 0 {
             tables.publish();
+            datapath.go_on();
         }
         self.finish(&broken);
         Ok(polled)

@@ -51,12 +51,20 @@ impl Mailbox {
         })
     }
 
-    /// Leaves a command; waits while there is no room, which a worker makes with each pass.
-    pub(crate) fn send(&self, mut command: Command) {
-        while let Err(refused) = self.commands.push(command) {
-            command = refused;
-            self.bell.ring();
-            std::thread::yield_now();
+    /// Leaves a command.
+    pub(crate) fn send(&self, command: Command) {
+        self.send_all(std::iter::once(command));
+    }
+
+    /// Leaves commands, and rings once for all of them; waits while there is no room, which a worker makes with each
+    /// pass.
+    pub(crate) fn send_all(&self, commands: impl Iterator<Item = Command>) {
+        for mut command in commands {
+            while let Err(refused) = self.commands.push(command) {
+                command = refused;
+                self.bell.ring();
+                std::thread::yield_now();
+            }
         }
         self.bell.ring();
     }

@@ -76,8 +76,15 @@ impl Worker {
 
     /// Does what the control thread asks for; `None` at the end, else whether there was anything.
     fn commands(&mut self, own: &Mailbox, now: Now) -> Option<bool> {
-        for done in 0..COMMANDS {
-            let Some(command) = own.next_command() else { return Some(done > 0) };
+        let mut done = 0;
+        while done < COMMANDS
+            && let Some(command) = own.next_command()
+        {
+            done += 1;
+            if !matches!(command, Command::FlowChanged(_)) {
+                // What was released goes by the ports as they were.
+                self.deliver(own);
+            }
             match command {
                 Command::Attach { vif, queue } => self.slots.attach(vif, queue, &self.poller),
                 // Who asked may have stopped waiting.
@@ -99,12 +106,12 @@ impl Worker {
                 }
                 Command::FlowChanged(flow) => {
                     self.forwarder.release_held(flow, now, &mut self.pool, &mut self.out);
-                    self.deliver(own);
                 }
                 Command::Stop => return None,
             }
         }
-        Some(true)
+        self.deliver(own);
+        Some(done > 0)
     }
 
     /// One batch from every port that has something. Says how many packets there were.

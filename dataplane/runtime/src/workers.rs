@@ -27,6 +27,9 @@ use crate::{Opened, cpus};
 /// How long the control thread waits for a worker; it answers with its next pass unless it has died.
 const PATIENCE: Duration = Duration::from_secs(5);
 
+/// Flows whose packets wait for the end of the commands that came together, at the most.
+const FLOWS: usize = 256;
+
 /// How workers run.
 #[derive(Clone, Debug, Default)]
 pub struct WorkersConfig {
@@ -55,6 +58,8 @@ pub struct Workers<F> {
     grace: Arc<Grace>,
     /// The worker that gets the next port.
     next: usize,
+    /// Flows that were changed and that workers have not been told of.
+    changed_flows: Vec<FlowIndex>,
 }
 
 impl<F: PortFactory> Workers<F> {
@@ -75,8 +80,14 @@ impl<F: PortFactory> Workers<F> {
             .into();
         let monitor = Monitor { mailboxes: Arc::clone(&mailboxes), ports: PortList::default() };
         let places = cpus::assign(pools.len() as u8, &config.cpus, &cpus::usable());
-        let mut started =
-            Self { monitor, threads: Vec::new(), factory, grace: Arc::clone(tables.grace()), next: 0 };
+        let mut started = Self {
+            monitor,
+            threads: Vec::new(),
+            factory,
+            grace: Arc::clone(tables.grace()),
+            next: 0,
+            changed_flows: Vec::with_capacity(FLOWS),
+        };
         for ((pool, stats), cpu) in pools.into_iter().zip(tables.worker_stats()).zip(places) {
             let id = pool.worker();
             let worker = Worker {
@@ -234,9 +245,20 @@ impl<F: PortFactory> Datapath for Workers<F> {
     }
 
     fn flow_changed(&mut self, flow: FlowIndex) {
-        for mailbox in self.monitor.mailboxes.iter() {
-            mailbox.send(Command::FlowChanged(flow));
+        self.changed_flows.push(flow);
+        if self.changed_flows.len() == FLOWS {
+            self.go_on();
         }
+    }
+
+    fn go_on(&mut self) {
+        if self.changed_flows.is_empty() {
+            return;
+        }
+        for mailbox in self.monitor.mailboxes.iter() {
+            mailbox.send_all(self.changed_flows.iter().map(|flow| Command::FlowChanged(*flow)));
+        }
+        self.changed_flows.clear();
     }
 
     fn settle(&mut self) {

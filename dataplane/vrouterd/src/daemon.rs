@@ -10,7 +10,7 @@ use nix::sys::statfs::{HUGETLBFS_MAGIC, TMPFS_MAGIC, statfs};
 use vr_frame::PoolSet;
 use vr_runtime::{Workers, WorkersConfig};
 use vr_shim::{Recorder, Server, ServerError};
-use vr_tables::control::{Tables, TablesConfig};
+use vr_tables::control::{Datapath, Tables, TablesConfig};
 use vr_tables::options::Options;
 
 use crate::about::about;
@@ -28,6 +28,8 @@ use crate::status::{self, Source, StatusSocket};
 const GLANCE: Duration = Duration::from_millis(200);
 /// And while flows have to make room.
 const PRESSED: Duration = Duration::from_millis(10);
+/// How long the control thread does nothing but answer while requests come.
+const BETWEEN: Duration = Duration::from_millis(5);
 /// How often the addresses of the fabric devices are looked at.
 const ADDRESSES: Duration = Duration::from_secs(1);
 
@@ -129,9 +131,9 @@ fn control_loop(
     signals: &Signals,
 ) -> anyhow::Result<()> {
     let began = Instant::now();
-    let mut looked = began;
+    let (mut looked, mut due, mut put_off) = (began, began, false);
     loop {
-        let glance = if tables.is_pressed() { PRESSED } else { GLANCE };
+        let glance = if put_off || tables.is_pressed() { PRESSED } else { GLANCE };
         let polled =
             server.poll(tables, workers, glance, Some(signals.fd())).context("waiting for requests")?;
         if polled.woken
@@ -140,22 +142,33 @@ fn control_loop(
             tracing::info!(signal, "ending");
             return Ok(());
         }
-        let lost = workers.factory().is_agent_lost();
-        if tables.set_agent_lost(lost) {
-            if lost {
-                tracing::warn!("the agent is gone; host and fabric are connected without it");
-            } else {
-                tracing::info!("the agent is there again, or its interface is gone");
-            }
-            tables.publish();
+        let now = Instant::now();
+        put_off = now < due;
+        if !put_off {
+            look_after(tables, workers, now, now - began);
+            follow(tables, workers.factory(), &mut looked);
+            workers.go_on();
+            due = now + BETWEEN;
         }
-        if let Some(report) = tables.advance_restart(Instant::now(), workers) {
-            tracing::info!(?report, "what the restarted agent has programmed is in force");
-        }
-        tables.housekeep();
-        tables.relieve(began.elapsed().as_nanos() as u64, workers);
-        follow(tables, workers.factory(), &mut looked);
     }
+}
+
+/// Does what no request asks for.
+fn look_after(tables: &mut Tables, workers: &mut Workers<Factory>, now: Instant, age: Duration) {
+    let lost = workers.factory().is_agent_lost();
+    if tables.set_agent_lost(lost) {
+        if lost {
+            tracing::warn!("the agent is gone; host and fabric are connected without it");
+        } else {
+            tracing::info!("the agent is there again, or its interface is gone");
+        }
+        tables.publish();
+    }
+    if let Some(report) = tables.advance_restart(now, workers) {
+        tracing::info!(?report, "what the restarted agent has programmed is in force");
+    }
+    tables.housekeep();
+    tables.relieve(age.as_nanos() as u64, workers);
 }
 
 /// Tells the tables what has become of devices and guests.

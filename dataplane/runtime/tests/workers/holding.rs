@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 
 use vr_io::{MemoryPort, Port};
 use vr_runtime::Polling;
-use vr_tables::control::{FlowSpec, Reverse};
+use vr_tables::control::{Datapath, FlowSpec, Reverse};
 use vr_tables::flow::{FlowAction, FlowFlags, SharedFlow};
 use vr_tables::vif::VifFlags;
 use vr_types::{FlowIndex, VrfId};
@@ -46,6 +46,12 @@ impl Asked {
     }
 
     fn decide(&mut self, index: FlowIndex, action: FlowAction, flags: FlowFlags) {
+        self.set(index, action, flags);
+        self.lab.tables.publish();
+        self.lab.workers.go_on();
+    }
+
+    fn set(&mut self, index: FlowIndex, action: FlowAction, flags: FlowFlags) {
         let shared = self.lab.tables.flow_table().shared(index).unwrap();
         let spec = FlowSpec {
             index: Some(index),
@@ -67,7 +73,6 @@ impl Asked {
             drop_reason: 0,
         };
         self.lab.tables.flow_set(&spec, &mut self.lab.workers).result.unwrap();
-        self.lab.tables.publish();
     }
 
     fn close(self) {
@@ -90,6 +95,21 @@ fn held_packets_leave_when_the_agent_decides() {
         assert_eq!(asked.lab.take_many(&mut asked.b, 1), [port], "and the next ones do not wait");
     }
     assert_eq!(asked.lab.drops(), 0);
+    asked.close();
+}
+
+#[test]
+fn decisions_that_come_together_are_passed_on_together() {
+    const FLOWS: u16 = 300;
+    let mut asked = Asked::new();
+    let flows: Vec<_> = (0..FLOWS).map(|port| asked.hold(port, 1)).collect();
+    for index in flows {
+        asked.set(index, FlowAction::Forward, FlowFlags::ACTIVE);
+    }
+    asked.lab.tables.publish();
+    asked.lab.workers.go_on();
+    let left = asked.lab.take_many(&mut asked.b, FLOWS.into());
+    assert!(left.iter().copied().eq(0..FLOWS), "in their order: {left:?}");
     asked.close();
 }
 

@@ -157,8 +157,12 @@ pub trait Datapath {
     /// Starts these counters at zero again.
     fn clear_port_totals(&mut self, _vif: VifId, _cores: Cores) {}
 
-    /// An entry was set or removed: packets held for it are to be looked at again.
+    /// An entry was set or removed: packets held for it are to be looked at again, not later than at the next
+    /// [`Datapath::go_on`].
     fn flow_changed(&mut self, flow: FlowIndex);
+
+    /// The commands that came together are executed and published.
+    fn go_on(&mut self) {}
 
     /// Waits until every worker works with what was published last, or is asleep.
     fn settle(&mut self);
