@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use anyhow::ensure;
-use clap::Parser;
+use clap::{Parser, ValueEnum};
 use vr_benches::control::{self, write_json};
 use vr_benches::setup::{self, Answers};
 
@@ -20,30 +20,47 @@ struct Arguments {
     /// Packets a second that are sent meanwhile, at the most.
     #[arg(long, default_value_t = 100_000)]
     rate: u32,
+    /// One half of it.
+    #[arg(long)]
+    only: Option<Half>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Half {
+    /// Objects through the control socket.
+    Objects,
+    /// The set-up of flows.
+    SetUp,
 }
 
 /// All figures.
 #[derive(serde::Serialize)]
 struct Figures {
     #[serde(flatten)]
-    programmed: control::Outcome,
+    programmed: Option<control::Outcome>,
     set_up: Vec<setup::Outcome>,
 }
 
 fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
     let share = if arguments.quick { 10 } else { 1 };
-    let plan = control::Plan {
-        nexthops: 10_000 / share,
-        routes: 100_000 / share,
-        flows: 1_000_000 / share,
-        rate: arguments.rate,
-    };
-    let programmed = plan.run()?;
-    control::print(&programmed);
-    let mut lost = programmed.sent - programmed.received;
-    let mut set_up = Vec::new();
-    for answers in [Answers::OneByOne, Answers::InBulks] {
+    let half = |half| arguments.only.is_none_or(|only| only == half);
+    let (mut programmed, mut set_up, mut lost) = (None, Vec::new(), 0);
+    if half(Half::Objects) {
+        let plan = control::Plan {
+            nexthops: 10_000 / share,
+            routes: 100_000 / share,
+            flows: 1_000_000 / share,
+            rate: arguments.rate,
+        };
+        let outcome = plan.run()?;
+        control::print(&outcome);
+        lost += outcome.sent - outcome.received;
+        programmed = Some(outcome);
+    }
+    for answers in
+        [Answers::OneByOne, Answers::InBulks, Answers::Ahead].into_iter().filter(|_| half(Half::SetUp))
+    {
         let outcome = setup::Plan { answers, pairs: 20_000 / share, rounds: 5, window: 256 }.run()?;
         setup::print(&outcome);
         lost += outcome.sent - outcome.arrived;

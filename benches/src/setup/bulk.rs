@@ -1,4 +1,4 @@
-//! An agent that answers many traps at a time, as agents do that have much to do (control.md 2.2).
+//! An agent that answers many traps at a time, as agents do that have much to do (control.md 2.2 and 7.1).
 
 use std::net::Ipv4Addr;
 use std::os::fd::AsRawFd;
@@ -28,6 +28,10 @@ const LARGEST_TRAP: usize = 9216;
 /// Flags of a request: active, and the reverse flow is named.
 const LINKED: i16 = 0x1001;
 
+/// Requests that are sent before the answer to the first of them is read, at the most: what the buffers of the socket
+/// take with their answers.
+const AHEAD: usize = 32;
+
 /// Answers until it is stopped.
 pub(super) struct BulkAgent {
     stop: Arc<AtomicBool>,
@@ -35,15 +39,22 @@ pub(super) struct BulkAgent {
 }
 
 impl BulkAgent {
-    /// Starts as an agent does, and sends all objects of the first node.
-    pub(super) fn start(directory: &Path, topology: &Topology, patience: Duration) -> anyhow::Result<Self> {
+    /// Starts as an agent does, and sends all objects of the first node. It waits for the answer to each request, or sends
+    /// as many `ahead` as there are traps for.
+    pub(super) fn start(
+        directory: &Path,
+        topology: &Topology,
+        patience: Duration,
+        ahead: bool,
+    ) -> anyhow::Result<Self> {
         let socket = UnixDatagram::bind(directory.join(Pkt0Port::AGENTS)).context("binding pkt0")?;
         socket.connect(directory.join(Pkt0Port::OURS)).context("connecting pkt0")?;
         socket.set_read_timeout(Some(GLANCE))?;
         let mut control = startup::start(directory, patience)?;
         control.apply(&program::node(topology, 0, Tunnel::MplsOverUdp, Reach::Bridged))?;
         let stop = Arc::<AtomicBool>::default();
-        let answering = Answering { socket, control, stop: Arc::clone(&stop) };
+        let answering =
+            Answering { socket, control, ahead: if ahead { AHEAD } else { 1 }, stop: Arc::clone(&stop) };
         let thread = std::thread::Builder::new().name("agent".to_owned());
         Ok(Self { stop, thread: thread.spawn(move || answering.run())? })
     }
@@ -58,6 +69,8 @@ impl BulkAgent {
 struct Answering {
     socket: UnixDatagram,
     control: Control,
+    /// Requests at a time.
+    ahead: usize,
     stop: Arc<AtomicBool>,
 }
 
@@ -67,7 +80,7 @@ impl Answering {
         while !self.stop.load(Relaxed) {
             let mut flags = MsgFlags::empty();
             let mut messages = Vec::new();
-            while messages.len() < 2 * PAIRS
+            while messages.len() < 2 * PAIRS * self.ahead
                 && let Ok(length) = recv(self.socket.as_raw_fd(), &mut datagram, flags)
             {
                 flags = MsgFlags::MSG_DONTWAIT;
@@ -77,7 +90,8 @@ impl Answering {
                 }
             }
             if !messages.is_empty() {
-                let answers = self.control.ask(&messages).context("setting flows")?;
+                let answers = self.control.ask_ahead(&messages.chunks(2 * PAIRS).collect::<Vec<_>>());
+                let answers = answers.context("setting flows")?;
                 let wrong = answers.iter().find(|answer| answer.code < 0);
                 ensure!(wrong.is_none(), "setting flows: {wrong:?}");
             }

@@ -37,8 +37,10 @@ const FORWARD: u16 = 2;
 pub enum Answers {
     /// `agent-sim`: two requests for each trap, each of which waits for its answer.
     OneByOne,
-    /// Traps that have come meanwhile are answered together, up to seven with one message.
+    /// Traps that have come meanwhile are answered together, up to seven with one message, whose answer it waits for.
     InBulks,
+    /// All traps that have come meanwhile are answered by such messages, one behind the other.
+    Ahead,
 }
 
 /// What is done.
@@ -133,7 +135,8 @@ impl RunningAgent {
     fn start(answers: Answers, directory: &Path, topology: &Arc<Topology>) -> anyhow::Result<Self> {
         Ok(match answers {
             Answers::OneByOne => Self::Simulated(Agent::start(directory, topology, 0, START)?),
-            Answers::InBulks => Self::Bulk(BulkAgent::start(directory, topology, START)?),
+            Answers::InBulks => Self::Bulk(BulkAgent::start(directory, topology, START, false)?),
+            Answers::Ahead => Self::Bulk(BulkAgent::start(directory, topology, START, true)?),
         })
     }
 

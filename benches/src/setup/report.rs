@@ -10,6 +10,7 @@ pub fn print(outcome: &Outcome) {
     let answers = match outcome.answers {
         Answers::OneByOne => "one by one",
         Answers::InBulks => "in bulks",
+        Answers::Ahead => "in bulks ahead",
     };
     let (rounds, pairs) = (outcome.rounds.len(), outcome.pairs);
     println!(

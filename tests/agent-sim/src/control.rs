@@ -1,6 +1,6 @@
 //! A client of the control socket that watches the rules a real agent relies on (control.md 2.3).
 
-use std::io::{ErrorKind, Read, Write};
+use std::io::{BufReader, ErrorKind, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -13,6 +13,8 @@ use crate::object::Object;
 /// Messages and bytes that an agent puts into one request at most (control.md 2.2).
 const BULK: usize = 16;
 const BULK_BYTES: usize = 4096 - HEADER;
+/// Bytes that an agent reads at once (control.md 2.5).
+const RECEIVED: usize = 40_960;
 
 /// What a vrouter answered to one message.
 #[derive(Clone, Debug)]
@@ -26,7 +28,7 @@ pub struct Answer {
 /// One connection to `dpdk_netlink`.
 #[derive(Debug)]
 pub struct Control {
-    stream: UnixStream,
+    stream: BufReader<UnixStream>,
     sequence: u32,
     pid: u32,
     closed: bool,
@@ -41,6 +43,7 @@ impl Control {
             match UnixStream::connect(&path) {
                 Ok(stream) => {
                     stream.set_read_timeout(Some(Duration::from_secs(20)))?;
+                    let stream = BufReader::with_capacity(RECEIVED, stream);
                     return Ok(Self { stream, sequence: 0, pid: std::process::id(), closed: false });
                 }
                 Err(error) if Instant::now() >= deadline => {
@@ -53,21 +56,40 @@ impl Control {
 
     /// Sends messages as one request and collects one answer for each.
     pub fn ask(&mut self, messages: &[Vec<u8>]) -> Result<Vec<Answer>> {
-        let sequence = self.sequence;
-        // Each message takes one number, and the lowest bit names the agent's queue.
-        self.sequence = self.sequence.wrapping_add(4 * messages.len() as u32);
-        let request = netlink::request(AGENT_TYPE, sequence, self.pid, &messages.concat());
-        let answers = self.exchange(&request, sequence);
+        self.ask_ahead(&[messages])
+    }
+
+    /// Sends requests one behind the other, each by one write, before it looks for the first answer. Collects one answer
+    /// for each message. Both sides wait for ever if there are more than the buffers of the sockets take.
+    pub fn ask_ahead(&mut self, requests: &[&[Vec<u8>]]) -> Result<Vec<Answer>> {
+        let answers = self.exchange(requests);
         // After any failure of the stream the next byte may belong to anything.
         self.closed |= answers.is_err();
-        let answers = answers?;
-        ensure!(answers.len() == messages.len(), "{} answers to {} messages", answers.len(), messages.len());
+        answers
+    }
+
+    fn exchange(&mut self, requests: &[&[Vec<u8>]]) -> Result<Vec<Answer>> {
+        let first = self.sequence;
+        for messages in requests {
+            let request = netlink::request(AGENT_TYPE, self.sequence, self.pid, &messages.concat());
+            // Each message takes one number, and the lowest bit names the agent's queue.
+            self.sequence = self.sequence.wrapping_add(4 * messages.len() as u32);
+            self.stream.get_mut().write_all(&request).context("writing to the control socket")?;
+        }
+        let (mut sequence, mut answers) = (first, Vec::new());
+        for messages in requests {
+            let before = answers.len();
+            self.collect(sequence, &mut answers)?;
+            let count = answers.len() - before;
+            ensure!(count == messages.len(), "{count} answers to {} messages", messages.len());
+            sequence = sequence.wrapping_add(4 * messages.len() as u32);
+        }
         Ok(answers)
     }
 
-    fn exchange(&mut self, request: &[u8], sequence: u32) -> Result<Vec<Answer>> {
-        self.stream.write_all(request).context("writing to the control socket")?;
-        let mut answers: Vec<Answer> = Vec::new();
+    /// Reads the answers to one request.
+    fn collect(&mut self, sequence: u32, answers: &mut Vec<Answer>) -> Result<()> {
+        let own = answers.len();
         loop {
             let (header, payload) = self.read_message()?;
             ensure!(header.sequence == sequence, "answer to {} while {sequence} was asked", header.sequence);
@@ -75,14 +97,14 @@ impl Control {
                 if object.name == "vr_response" {
                     answers.push(Answer { code: object.number(2) as i32, objects: Vec::new() });
                 } else {
-                    answers.last_mut().context("an object before its response")?.objects.push(object);
+                    let answer = answers[own..].last_mut().context("an object before its response")?;
+                    answer.objects.push(object);
                 }
             }
             if !header.more {
-                break;
+                return Ok(());
             }
         }
-        Ok(answers)
     }
 
     /// Sends one message; an error code of the vrouter is an error here.
