@@ -21,14 +21,14 @@ pub(super) struct KeptFlows {
     /// With their generations.
     flows: HashMap<FlowIndex, u8>,
     /// Those that could not be marked yet.
-    unmarked: Vec<(FlowIndex, u8)>,
+    unmarked: HashMap<FlowIndex, u8>,
     since: Option<Instant>,
 }
 
 impl KeptFlows {
     /// Whether the agent has yet to set the entry, if this is its generation.
     fn has(&self, index: FlowIndex, generation: u8) -> bool {
-        self.flows.get(&index) == Some(&generation)
+        [&self.flows, &self.unmarked].iter().any(|flows| flows.get(&index) == Some(&generation))
     }
 }
 
@@ -80,26 +80,26 @@ impl Tables {
                 quotas.renumber(*index, &moves);
             }
         }
-        self.kept_flows = KeptFlows { flows: HashMap::new(), unmarked: kept, since: Some(now) };
-        self.mark_kept_flows();
+        self.kept_flows = KeptFlows { since: Some(now), ..KeptFlows::default() };
+        for (index, generation) in kept {
+            self.mark_kept_flow(index, generation);
+        }
     }
 
-    fn mark_kept_flows(&mut self) {
-        let kept = &mut self.kept_flows;
-        kept.unmarked.retain(|(index, before)| {
-            if let Some(generation) = self.flows.renew(*index, *before) {
-                kept.flows.insert(*index, generation);
-                return false;
-            }
-            let shared = self.flows.shared(*index).filter(|_| self.flows.in_use(*index));
-            shared.is_some_and(|shared| shared.generation.load(Acquire) == *before)
-        });
+    fn mark_kept_flow(&mut self, index: FlowIndex, before: u8) {
+        if let Some(generation) = self.flows.renew(index, before) {
+            self.kept_flows.flows.insert(index, generation);
+        } else if self.flows.in_use(index) && self.generation(index) == before {
+            self.kept_flows.unmarked.insert(index, before);
+        }
     }
 
     /// Goes on marking, and removes what the agent has not set in time.
     pub(super) fn advance_kept_flows(&mut self, now: Instant, datapath: &mut dyn Datapath) {
         let Some(since) = self.kept_flows.since else { return };
-        self.mark_kept_flows();
+        for (index, generation) in std::mem::take(&mut self.kept_flows.unmarked) {
+            self.mark_kept_flow(index, generation);
+        }
         let grace = self.graceful_restart.map_or(Duration::ZERO, |policy| policy.grace);
         if now.saturating_duration_since(since) < grace {
             return;
@@ -178,6 +178,7 @@ impl Tables {
     pub(super) fn confirm_flow(&mut self, index: FlowIndex, result: &Result<(), CommandError>) {
         if result.is_ok() {
             self.kept_flows.flows.remove(&index);
+            self.kept_flows.unmarked.remove(&index);
         }
     }
 }

@@ -7,7 +7,7 @@ use vr_tables::control::{FlowSpec, ForwardingClass, QosChange, Reverse, Tables, 
 use vr_tables::flow::{FlowAction, FlowFlags, FlowKey};
 use vr_tables::snapshot::Mirror;
 use vr_tables::vif::VifKind;
-use vr_types::{FlowIndex, MirrorId, NexthopId, VifId, VrfId};
+use vr_types::{FlowIndex, MirrorId, NexthopId, VifId, VrfId, WorkerId};
 
 use super::restart::POLICY;
 use super::support::{FABRIC, NoPorts, TUNNEL, composite, empty_with, encap, tunnel};
@@ -292,6 +292,33 @@ fn the_agent_takes_a_flow_over_by_key_or_place() {
     tables.advance_restart(Instant::now() + 2 * POLICY.grace, &mut NoPorts);
     tables.housekeep();
     assert_eq!([first, second].map(|index| state(&tables, index).0), [true, true]);
+}
+
+#[test]
+fn the_agent_takes_a_flow_over_that_could_not_be_shown_to_it_yet() {
+    let mut tables = node();
+    let index = add(&mut tables, &spec(1));
+    let before = generation(&tables, index);
+    // Its packets move to another worker just now.
+    let mut folding = tables.flow_folding();
+    tables.flow_table().count(index, WorkerId(0), 100);
+    for _ in 0..2 {
+        tables.flow_table().count(index, WorkerId(1), 100);
+        folding.run();
+    }
+    restart(&mut tables, &FIRST);
+    assert_eq!((state(&tables, index), generation(&tables, index)), ((true, false), before));
+    let reply = tables.flow_set(&spec(1), &mut NoPorts);
+    assert!(reply.result.is_ok(), "{:?}", reply.result);
+    assert_eq!((reply.index, reply.generation), (Some(index), before));
+    folding.run();
+    for passed in [Duration::ZERO, 2 * POLICY.grace] {
+        tables.advance_restart(Instant::now() + passed, &mut NoPorts);
+        tables.housekeep();
+        assert_eq!((state(&tables, index), generation(&tables, index)), ((true, false), before));
+    }
+    let again = tables.flow_set(&spec(1), &mut NoPorts);
+    assert_eq!(again.result.unwrap_err().errno(), libc::EEXIST, "it is the agent's own now");
 }
 
 #[test]
