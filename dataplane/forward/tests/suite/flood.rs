@@ -212,6 +212,37 @@ fn flows_that_wait_in_vain_make_room() {
     }
 }
 
+/// The reverse flow that goes with another one may wait for the agent.
+#[test]
+fn what_waits_for_an_evicted_reverse_flow_is_dropped_at_once() {
+    let flows = FlowOptions { protect: true, ..FlowOptions::default() };
+    let options = Options { flow_hold_limit: 0, flows, ..Options::default() };
+    let mut lab =
+        Lab::of(options, Geometry { entries: 64, overflow: 0 }, PoolSizes { packets: 256, supers: 1 }, true);
+    let set = |lab: &mut Lab, flow, action| {
+        let set = Change::SetFlow { flow, action, ttl: 0, check_source: true };
+        lab.command(|tables, datapath| set.apply(tables, datapath));
+    };
+    let flows: Vec<Flow> = (0..30).map(|port| Flow { port, ..FIRST }).collect();
+    for flow in &flows {
+        set(&mut lab, *flow, FlowAction::Forward);
+    }
+    lab.relieve();
+    // These come too late to be looked at in the next round.
+    for flow in &flows {
+        set(&mut lab, flow.reversed(), FlowAction::Hold);
+        set(&mut lab, *flow, FlowAction::Forward);
+        lab.receive(&[steady(flow.reversed())]);
+    }
+    let waiting = lab.tables().flow_totals().holding;
+    lab.pass(1000);
+    lab.relieve();
+    let evicted = waiting - lab.tables().flow_totals().holding;
+    assert!(evicted > 0, "of {waiting}");
+    assert_eq!(lab.drops(DropReason::FlowEvict), evicted);
+    lab.close();
+}
+
 #[test]
 fn one_way_flows_make_room_in_a_full_table() {
     for protect in [false, true] {

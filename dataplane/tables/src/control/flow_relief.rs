@@ -113,7 +113,8 @@ impl Tables {
         let evicted = self.evict_waiting(&old, &mut need, datapath);
         // Not always the same ones first.
         let start = now as usize % old.len().max(1);
-        self.evict_unestablished(old[start..].iter().chain(&old[..start]), need.entries, EVICTED - evicted);
+        let old = old[start..].iter().chain(&old[..start]);
+        self.evict_unestablished(old, need.entries.min(EVICTED - evicted), datapath);
         self.relief.clocks[number] =
             if next == area.len() { Clock { hand: 0, ended: now } } else { Clock { hand: next, ended } };
         need.holds
@@ -148,10 +149,9 @@ impl Tables {
             if need.is_met() || evicted == EVICTED {
                 break;
             }
-            if self.evict(*candidate).is_some() {
+            if self.evict_with_packets(*candidate, datapath) {
                 need.less(1, 1);
                 evicted += 1;
-                datapath.flow_changed(candidate.index);
             }
         }
         evicted
@@ -162,28 +162,44 @@ impl Tables {
         &mut self,
         old: impl Iterator<Item = &'a (Candidate, FlowAction)>,
         need: usize,
-        most: usize,
+        datapath: &mut dyn Datapath,
     ) {
         let flows = std::sync::Arc::clone(&self.flows);
         let mut gone = 0;
         for (candidate, _) in old.filter(|(_, action)| *action != FlowAction::Hold) {
-            if gone >= need.min(most) {
+            if gone >= need {
                 return;
             }
-            gone += self.evict_with_reverse(&flows, *candidate);
+            gone += self.evict_with_reverse(&flows, *candidate, datapath);
         }
     }
 
     /// Evicts a flow with its reverse if it is no established one; how many entries that are.
-    fn evict_with_reverse(&mut self, flows: &FlowTable, candidate: Candidate) -> usize {
+    fn evict_with_reverse(
+        &mut self,
+        flows: &FlowTable,
+        candidate: Candidate,
+        datapath: &mut dyn Datapath,
+    ) -> usize {
         let Some(shared) = flows.shared(candidate.index) else { return 0 };
         let linked = linked(flows, candidate.index, shared);
-        if is_established(flows, candidate.index, shared, linked) || self.evict(candidate).is_none() {
+        if is_established(flows, candidate.index, shared, linked)
+            || !self.evict_with_packets(candidate, datapath)
+        {
             return 0;
         }
         let Some(index) = linked else { return 1 };
         let generation = flows.shared(index).map_or(0, |reverse| reverse.generation.load(Acquire));
-        1 + usize::from(self.evict(Candidate { index, generation }).is_some())
+        1 + usize::from(self.evict_with_packets(Candidate { index, generation }, datapath))
+    }
+
+    /// Evicts a flow with the packets that wait for it; says whether it was there.
+    fn evict_with_packets(&mut self, candidate: Candidate, datapath: &mut dyn Datapath) -> bool {
+        let action = self.evict(candidate);
+        if action == Some(FlowAction::Hold) {
+            datapath.flow_changed(candidate.index);
+        }
+        action.is_some()
     }
 }
 
