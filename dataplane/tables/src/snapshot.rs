@@ -94,6 +94,8 @@ pub struct Snapshot {
     pub nexthop_slots: Dense<NexthopSlot>,
     /// Label to nexthop.
     pub labels: Dense<NexthopSlot>,
+    /// Labels from this one on can lead nowhere.
+    pub label_limit: u32,
     /// VNI to nexthop.
     pub vnis: Arc<HashMap<Vni, NexthopSlot>>,
     /// Bridge entries of all VRFs.
@@ -132,6 +134,7 @@ impl Snapshot {
             nexthops: Dense::default(),
             nexthop_slots: Dense::default(),
             labels: Dense::default(),
+            label_limit: 0,
             vnis: Arc::default(),
             vrfs: Dense::default(),
             mirrors: Dense::default(),

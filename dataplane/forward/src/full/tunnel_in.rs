@@ -61,10 +61,13 @@ impl Full<'_> {
             word = be32(pkt.bytes(), at).ok_or(DropReason::Pull)?;
         }
         let (label, ttl) = (word >> 12, word as u8);
-        let slot = self.tables.label(Label(label)).ok_or(DropReason::InvalidLabel)?;
+        if label >= self.tables.label_limit {
+            return Err(DropReason::InvalidLabel.into());
+        }
         if ttl <= 1 {
             return Err(DropReason::TtlExceeded.into());
         }
+        let slot = self.tables.label(Label(label)).ok_or(DropReason::InvalidLabel)?;
         Self::remember_outer(pkt);
         pkt.pull(at + 4)?;
         pkt.label = Some(label);

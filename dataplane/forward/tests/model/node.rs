@@ -74,7 +74,7 @@ pub(crate) fn tables(workers: u8, close_flow_on_rst: bool) -> Tables {
     let limits = Limits {
         interfaces: 8,
         nexthops: 100,
-        labels: 64,
+        labels: world::LABEL_LIMIT,
         vrfs: u32::from(VRFS),
         flows: FLOWS,
         bridge: Geometry { entries: 32, overflow: 16 },

@@ -23,6 +23,8 @@ pub(crate) const VRF_OF: [u16; 3] = [1, 1, 2];
 pub(crate) const VIFS: u16 = 6;
 /// VRF numbers from here on are refused.
 pub(crate) const VRFS: u16 = 4;
+/// Labels from here on are refused.
+pub(crate) const LABEL_LIMIT: u32 = 64;
 
 pub(crate) const NODE: [u8; 4] = [172, 16, 0, 1];
 /// Peers, and a stranger behind them.

@@ -9,7 +9,7 @@ use vr_types::{DropReason, Mac, VifId};
 use crate::changes::{Change, Flow};
 use crate::lab::{Lab, Traffic};
 use crate::packets::{self, Inet, UDP, Wrap, from_peer};
-use crate::world::{FABRIC, GUEST_MAC, GUESTS, PEER};
+use crate::world::{FABRIC, GUEST_MAC, GUESTS, LABELS, PEER};
 
 const FLOW: Flow = Flow { guest: 0, far: 0, protocol: UDP, port: 1000, outwards: true };
 
@@ -90,4 +90,24 @@ fn only_drops_of_the_chosen_reason_are_logged() {
     let reasons: Vec<DropReason> = lab.drop_log().iter().map(|dropped| dropped.reason).collect();
     assert_eq!(reasons, [DropReason::InvalidLabel]);
     lab.close();
+}
+
+/// The TTL counts for labels that could lead somewhere (forwarding.md 5.2).
+#[test]
+fn the_ttl_of_a_label_is_looked_at_before_the_label_leads_nowhere() {
+    use DropReason::{InvalidLabel, TtlExceeded};
+    let beyond_the_table = 2048;
+    for (label, ttl, reason) in [
+        (LABELS[0][0], 1, TtlExceeded),
+        (999, 1, TtlExceeded),
+        (999, 2, InvalidLabel),
+        (beyond_the_table, 1, InvalidLabel),
+        (beyond_the_table, 2, InvalidLabel),
+    ] {
+        let mut lab = Lab::new(true);
+        let bytes = from_peer(Wrap::Udp(label), PEER, ttl, &inet());
+        assert!(lab.receive(&[Traffic { vif: FABRIC, bytes, offload: Offload::NONE }]).is_empty());
+        assert_eq!(lab.drops(reason), 1, "label {label}, TTL {ttl}");
+        lab.close();
+    }
 }

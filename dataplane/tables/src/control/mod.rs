@@ -143,7 +143,8 @@ impl Tables {
             })
             .collect::<Result<Vec<_>, MapError>>()?;
         let bridge = BridgeWriter::new(Arc::new(bridge));
-        let mut work = Snapshot { options, ..Snapshot::new(Arc::clone(bridge.table())) };
+        let label_limit = limits.labels;
+        let mut work = Snapshot { label_limit, options, ..Snapshot::new(Arc::clone(bridge.table())) };
         let nexthops = NexthopStore::new(&mut work);
         Ok(Self {
             limits,

@@ -144,6 +144,7 @@ impl Tables {
             nexthop_epochs: old.nexthop_epochs.clone(),
             peers: Arc::clone(&old.peers),
             options: old.options.clone(),
+            label_limit: old.label_limit,
             // Entries that survive name it by number.
             flow_metadata: old.flow_metadata.clone(),
             ..Snapshot::new(Arc::clone(self.bridge.table()))

@@ -7,8 +7,8 @@ use super::packet::guest_of;
 use super::{End, Model, Packet, Resume};
 use crate::packets;
 use crate::world::{
-    BRIDGED, BRIDGES, FABRIC, GUEST_MAC, GUESTS, L2_RECEIVE, LABELS, NODE, NODE_MAC, PEER_MAC, PEERS, ROUTED,
-    ROUTES, TUNNEL, VRF_OF,
+    BRIDGED, BRIDGES, FABRIC, GUEST_MAC, GUESTS, L2_RECEIVE, LABEL_LIMIT, LABELS, NODE, NODE_MAC, PEER_MAC,
+    PEERS, ROUTED, ROUTES, TUNNEL, VRF_OF,
 };
 
 /// Outer Ethernet and IPv4 header.
@@ -38,6 +38,9 @@ impl Model {
         let at = OUTER + if packet.frame[23] == packets::UDP { 8 } else { 4 };
         let word = u32::from_be_bytes(*packet.frame[at..].first_chunk().unwrap());
         let (label, ttl) = (word >> 12, word as u8);
+        if label >= LABEL_LIMIT {
+            return DropReason::InvalidLabel.into();
+        }
         if ttl <= 1 {
             return DropReason::TtlExceeded.into();
         }
