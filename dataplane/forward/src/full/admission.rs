@@ -39,7 +39,6 @@ impl Full<'_> {
             shared.flags.store((FlowFlags::ACTIVE | FlowFlags::NEW_FLOW).bits(), Relaxed);
             shared.vrf.store(vrf.0, Relaxed);
             shared.source_info.store(source_info, Relaxed);
-            self.holds.created.fetch_add(1, Relaxed);
         });
         if let Ok(index) = inserted {
             if let Some(quotas) = self.flows.quotas() {
@@ -55,21 +54,23 @@ impl Full<'_> {
         }
     }
 
-    /// Whether one more flow may wait for the agent; says whether that is beyond the limit.
+    /// Counts one more flow that waits for the agent, if it may; says whether that is beyond the limit.
     fn may_wait(&self) -> Step<bool> {
         let limit = self.tables.options.flow_hold_limit;
-        if limit <= 0 || self.holds.outstanding() <= u64::from(limit.unsigned_abs()) {
+        if self.holds.enter() <= u64::from(limit.unsigned_abs()) || limit <= 0 {
             return Ok(false);
         }
         if self.holds.burst.take(self.tables.options.burst(), self.now.0) {
             return Ok(true);
         }
+        self.holds.leave();
         self.holds.refused.fetch_add(1, Relaxed);
         Err(DropReason::FlowUnusable.into())
     }
 
     /// Gives back what was taken for a flow that is not made after all.
     fn not_made(&self, beyond: bool, charge: Option<Charge>) {
+        self.holds.leave();
         if beyond {
             self.holds.burst.give_back();
         }

@@ -96,6 +96,7 @@ impl Full<'_> {
             };
             self.finish(pkt, end);
         }
+        self.evict_released(flow);
     }
 
     /// Before a packet that waited goes on: the nexthop that it was on its way to, as the tables are now.

@@ -141,6 +141,21 @@ fn a_flow_that_waits_for_the_agent_is_not_evicted_by_a_reset() {
     lab.close();
 }
 
+/// The agent learns of a connection by the segment that ends it.
+#[test]
+fn the_packets_that_waited_evict_when_the_agent_has_linked_both_directions() {
+    let (mut lab, _) = connected(true);
+    let flow = Flow { port: 2000, ..OUT };
+    assert_eq!(send(&mut lab, &[segment(flow, RST, [0, 0])]), [AGENT]);
+    // The other direction is set first, and inherits the end.
+    for (flow, released) in [(flow.reversed(), 0), (flow, 1)] {
+        let set = Change::SetFlow { flow, action: FlowAction::Forward, ttl: 0, check_source: true };
+        assert_eq!(lab.command(|tables, datapath| set.apply(tables, datapath)).len(), released);
+    }
+    assert_eq!(lab.tables().flow_totals().evicted, 2);
+    lab.close();
+}
+
 #[test]
 fn a_flow_whose_reverse_goes_on_stays() {
     let (mut lab, [out, back]) = connected(false);

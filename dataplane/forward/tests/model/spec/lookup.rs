@@ -150,7 +150,6 @@ impl Model {
         let reason = if is_evicted { DropReason::FlowEvict } else { DropReason::FlowActionDrop };
         for (mut packet, resume) in queue.packets {
             let end = if is_usable {
-                // It marks nothing for eviction: the agent is still linking the pair.
                 match self.apply(&mut packet, index) {
                     Ok(()) => self.resume(&mut packet, resume),
                     Err(end) => end,
@@ -159,6 +158,11 @@ impl Model {
                 reason.into()
             };
             self.finish(packet, end);
+        }
+        // Until both directions are linked to each other, the agent has yet to name the flow.
+        let linked = |index| self.table.get(&index)?.reverse;
+        if is_usable && linked(index).and_then(linked) == Some(index) {
+            self.evict_if_over(index);
         }
     }
 
