@@ -40,6 +40,8 @@ pub(crate) struct Serving {
     stop: Arc<AtomicBool>,
     /// Nanoseconds that the thread has had the processor.
     processor_time: Arc<AtomicU64>,
+    /// System calls to serve clients.
+    calls: Arc<AtomicU64>,
     thread: JoinHandle<anyhow::Result<Tables>>,
 }
 
@@ -52,22 +54,29 @@ impl Serving {
     ) -> anyhow::Result<Self> {
         let mut server = Server::bind(directory, About::version("bench"))?;
         let (stop, processor_time) = (Arc::<AtomicBool>::default(), Arc::<AtomicU64>::default());
-        let (stopped, time) = (Arc::clone(&stop), Arc::clone(&processor_time));
+        let calls = Arc::<AtomicU64>::default();
+        let (stopped, time, made) = (Arc::clone(&stop), Arc::clone(&processor_time), Arc::clone(&calls));
         let thread = std::thread::Builder::new().name("control".to_owned()).spawn(move || {
             while !stopped.load(Relaxed) {
-                server.poll(&mut tables, &mut workers, Duration::from_millis(10), None)?;
+                let polled = server.poll(&mut tables, &mut workers, Duration::from_millis(10), None)?;
+                made.fetch_add(polled.calls, Relaxed);
                 tables.housekeep();
                 let now = clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID)?;
                 time.store(Duration::from(now).as_nanos() as u64, Relaxed);
             }
             Ok(tables)
         })?;
-        Ok(Self { stop, processor_time, thread })
+        Ok(Self { stop, processor_time, calls, thread })
     }
 
     /// How long the thread has had the processor, but for what it does just now.
     pub(crate) fn processor_time(&self) -> Duration {
         Duration::from_nanos(self.processor_time.load(Relaxed))
+    }
+
+    /// How many system calls the thread has made to serve its clients.
+    pub(crate) fn calls(&self) -> u64 {
+        self.calls.load(Relaxed)
     }
 
     /// Ends the thread and the workers; gives the tables back.

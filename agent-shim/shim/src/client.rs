@@ -30,13 +30,15 @@ pub(crate) struct Client {
     ended: bool,
     /// When the client last took something, or had nothing to take.
     progress: Instant,
+    /// System calls made.
+    calls: u64,
 }
 
 impl Client {
     /// A client that has just been accepted.
     pub(crate) fn new(stream: Stream, number: u64, compat: Compat) -> Self {
         let (reader, queue) = (FrameReader::new(), Queue::default());
-        Self { stream, number, reader, compat, queue, ended: false, progress: Instant::now() }
+        Self { stream, number, reader, compat, queue, ended: false, progress: Instant::now(), calls: 0 }
     }
 
     pub(crate) fn fd(&self) -> BorrowedFd<'_> {
@@ -67,6 +69,7 @@ impl Client {
                 break;
             }
             let mut drained = false;
+            self.calls += 1;
             match self.reader.read_from(&mut self.stream) {
                 Ok(0) => self.ended = true,
                 Ok(_) => drained = !self.reader.is_full(),
@@ -92,10 +95,15 @@ impl Client {
 
     /// Sends as many replies as the client takes.
     pub(crate) fn flush(&mut self, now: Instant) -> io::Result<()> {
-        if self.queue.send(&mut self.stream)? || self.queue.len() == 0 {
+        if self.queue.send(&mut self.stream, &mut self.calls)? || self.queue.len() == 0 {
             self.progress = now;
         }
         Ok(())
+    }
+
+    /// How many system calls were made since this was last asked.
+    pub(crate) fn take_calls(&mut self) -> u64 {
+        std::mem::take(&mut self.calls)
     }
 
     /// Whether the connection is over: everything was answered and sent, or the client has taken nothing
@@ -120,10 +128,11 @@ impl Queue {
     }
 
     /// Sends whole messages, since readers expect them (control.md 2.5), and many with one write. Says whether any byte
-    /// was taken.
-    fn send(&mut self, to: &mut impl Write) -> io::Result<bool> {
+    /// was taken, and counts the writes.
+    fn send(&mut self, to: &mut impl Write, calls: &mut u64) -> io::Result<bool> {
         let before = self.sent;
         while let Some(messages) = self.next() {
+            *calls += 1;
             match to.write(messages) {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
                 Ok(taken) => {
@@ -214,12 +223,12 @@ mod tests {
     fn a_part_is_completed_and_whole_messages_follow() {
         let mut queue = queue(&[30, 40, 50]);
         let mut taker = Taker { taken: Vec::new(), sizes: vec![40] };
-        assert!(queue.send(&mut taker).unwrap());
+        assert!(queue.send(&mut taker, &mut 0).unwrap());
         assert_eq!(taker.taken, [[message(30), message(40)[..10].to_vec()].concat()]);
         assert_eq!((queue.len(), queue.rest), (80, 30));
-        assert!(!queue.send(&mut taker).unwrap());
+        assert!(!queue.send(&mut taker, &mut 0).unwrap());
         taker.sizes = vec![100, 30];
-        assert!(queue.send(&mut taker).unwrap());
+        assert!(queue.send(&mut taker, &mut 0).unwrap());
         assert_eq!(taker.taken[1..], [message(40)[10..].to_vec(), message(50)]);
         assert_eq!((queue.len(), queue.bytes.len()), (0, 0));
     }
@@ -229,8 +238,8 @@ mod tests {
         let lengths = [4096, 24, 4000, 4096, 4096, 3000, 4096];
         let mut queue = queue(&lengths);
         let mut taker = Taker { taken: Vec::new(), sizes: vec![usize::MAX; lengths.len()] };
-        assert!(queue.send(&mut taker).unwrap());
+        assert!(queue.send(&mut taker, &mut 0).unwrap());
         let written: Vec<usize> = taker.taken.iter().map(Vec::len).collect();
-        assert_eq!(written, [4096 + 24 + 4000 + 4096, 4096 + 3000 + 4096]);
+        assert_eq!(written, [4096 + 24 + 4000 + 4096 + 4096, 3000 + 4096]);
     }
 }

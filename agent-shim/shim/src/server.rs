@@ -62,6 +62,8 @@ pub struct Polled {
     pub requests: usize,
     /// The wake descriptor is readable.
     pub woken: bool,
+    /// System calls made to wait, to read requests and to write replies.
+    pub calls: u64,
 }
 
 /// The control socket and its clients. Runs in the control thread: nothing happens outside of
@@ -178,7 +180,7 @@ impl Server {
             tables.publish();
             datapath.go_on();
         }
-        self.finish(&broken);
+        polled.calls += self.finish(&broken);
         Ok(polled)
     }
 
@@ -205,7 +207,10 @@ impl Server {
         let input = PollFlags::POLLIN | PollFlags::POLLHUP | PollFlags::POLLERR;
         let clients = fds[1..=self.clients.len()].iter().map(|fd| has(fd, input)).collect();
         let woken = fds.get(self.clients.len() + 1).is_some_and(|fd| has(fd, PollFlags::POLLIN));
-        Ok((Ready { listener: has(&fds[0], PollFlags::POLLIN), clients }, Polled { requests: 0, woken }))
+        Ok((
+            Ready { listener: has(&fds[0], PollFlags::POLLIN), clients },
+            Polled { requests: 0, woken, calls: 1 },
+        ))
     }
 
     /// Accepts who waits, and no more than there are places: who connects again and again must not keep everybody else.
@@ -233,15 +238,18 @@ impl Server {
     }
 
     /// Sends replies and closes what is over. `broken` is about the clients that were there before others
-    /// were accepted.
-    fn finish(&mut self, broken: &[bool]) {
+    /// were accepted. Says how many system calls were made for clients.
+    fn finish(&mut self, broken: &[bool]) -> u64 {
         let now = Instant::now();
-        let mut position = 0;
+        let (mut position, mut calls) = (0, 0);
         self.clients.retain_mut(|client| {
             let broken = broken.get(position).copied().unwrap_or(false);
             position += 1;
-            !broken && client.flush(now).is_ok() && !client.is_over(now, self.patience)
+            let stays = !broken && client.flush(now).is_ok() && !client.is_over(now, self.patience);
+            calls += client.take_calls();
+            stays
         });
+        calls
     }
 }
 

@@ -20,17 +20,21 @@ struct Arguments {
     /// Packets a second that are sent meanwhile, at the most.
     #[arg(long, default_value_t = 100_000)]
     rate: u32,
-    /// One half of it.
+    /// One part of it.
     #[arg(long)]
-    only: Option<Half>,
+    only: Option<Part>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Half {
+enum Part {
     /// Objects through the control socket.
     Objects,
-    /// The set-up of flows.
-    SetUp,
+    /// The set-up of flows by an agent that answers one trap after the other,
+    OneByOne,
+    /// by one that answers in bulks and waits for each answer,
+    InBulks,
+    /// and by one that does not wait.
+    Ahead,
 }
 
 /// All figures.
@@ -44,9 +48,9 @@ struct Figures {
 fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
     let share = if arguments.quick { 10 } else { 1 };
-    let half = |half| arguments.only.is_none_or(|only| only == half);
+    let wanted = |part| arguments.only.is_none_or(|only| only == part);
     let (mut programmed, mut set_up, mut lost) = (None, Vec::new(), 0);
-    if half(Half::Objects) {
+    if wanted(Part::Objects) {
         let plan = control::Plan {
             nexthops: 10_000 / share,
             routes: 100_000 / share,
@@ -58,9 +62,12 @@ fn main() -> anyhow::Result<()> {
         lost += outcome.sent - outcome.received;
         programmed = Some(outcome);
     }
-    for answers in
-        [Answers::OneByOne, Answers::InBulks, Answers::Ahead].into_iter().filter(|_| half(Half::SetUp))
-    {
+    let agents = [
+        (Part::OneByOne, Answers::OneByOne),
+        (Part::InBulks, Answers::InBulks),
+        (Part::Ahead, Answers::Ahead),
+    ];
+    for (_, answers) in agents.into_iter().filter(|(part, _)| wanted(*part)) {
         let outcome = setup::Plan { answers, pairs: 20_000 / share, rounds: 5, window: 256 }.run()?;
         setup::print(&outcome);
         lost += outcome.sent - outcome.arrived;

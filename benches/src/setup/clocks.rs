@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use nix::time::{ClockId, clock_gettime};
-use vr_runtime::Monitor;
+use vr_runtime::PortEntry;
+
+use super::node::UnderTest;
 
 /// The clock of the processor time of another thread of this process.
 pub(super) struct ThreadClock(ClockId);
@@ -38,13 +40,30 @@ pub(super) struct Reading {
     pub(super) worker: Duration,
     /// By the control thread on a processor.
     pub(super) control: Duration,
+    /// System calls of the control thread.
+    pub(super) control_calls: u64,
+    /// System calls of the worker on its ports.
+    pub(super) worker_calls: u64,
+    /// Passes of the worker in which it did something.
+    pub(super) passes: u64,
 }
 
 impl Reading {
     /// Until now. The clocks are those of the worker and of the control thread.
-    pub(super) fn take(monitor: &Monitor, [worker, control]: &[ThreadClock; 2]) -> anyhow::Result<Self> {
-        let busy = monitor.workers().iter().map(|worker| worker.busy_ns).sum();
-        Ok(Self { busy: Duration::from_nanos(busy), worker: worker.read()?, control: control.read()? })
+    pub(super) fn take(node: &UnderTest, [worker, control]: &[ThreadClock; 2]) -> anyhow::Result<Self> {
+        let workers = node.monitor.workers();
+        let calls = |port: PortEntry| {
+            let figures = port.counters.figures();
+            figures.rx_syscalls + figures.tx_syscalls
+        };
+        Ok(Self {
+            busy: Duration::from_nanos(workers.iter().map(|worker| worker.busy_ns).sum()),
+            worker: worker.read()?,
+            control: control.read()?,
+            control_calls: node.control_calls(),
+            worker_calls: node.monitor.ports().into_iter().map(calls).sum(),
+            passes: workers.iter().map(|worker| worker.busy_passes).sum(),
+        })
     }
 
     pub(super) fn since(self, before: Self) -> Self {
@@ -52,6 +71,9 @@ impl Reading {
             busy: self.busy.saturating_sub(before.busy),
             worker: self.worker.saturating_sub(before.worker),
             control: self.control.saturating_sub(before.control),
+            control_calls: self.control_calls - before.control_calls,
+            worker_calls: self.worker_calls - before.worker_calls,
+            passes: self.passes - before.passes,
         }
     }
 }

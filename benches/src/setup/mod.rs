@@ -50,7 +50,7 @@ pub struct Plan {
     pub answers: Answers,
     /// Pairs of flows in a round.
     pub pairs: u32,
-    /// Rounds; each sets up other flows.
+    /// Rounds, behind one that is not measured; each sets up other flows.
     pub rounds: u32,
     /// First packets that wait for their flows at a time.
     pub window: u32,
@@ -67,6 +67,12 @@ pub struct Round {
     worker_thread_cycles_per_pair: f64,
     /// Processor time of the control thread: two requests.
     control_cycles_per_pair: f64,
+    /// System calls of the control thread: waiting, reading, writing.
+    control_calls_per_pair: f64,
+    /// System calls by which the worker sends traps to the agent, and looks for what came from there.
+    worker_calls_per_pair: f64,
+    /// Passes of the worker in which it had something to do; in each it asks the kernel once which ports have something.
+    worker_passes_per_pair: f64,
 }
 
 /// What was measured.
@@ -76,7 +82,7 @@ pub struct Outcome {
     pub answers: Answers,
     /// Pairs in each round.
     pub pairs: u32,
-    /// The rounds, in their order.
+    /// The rounds but for the first, in their order.
     pub rounds: Vec<Round>,
     /// First packets sent in all rounds.
     pub sent: u64,
@@ -93,21 +99,25 @@ impl Plan {
     /// When the system refuses something, the agent fails, a packet that nobody sent arrives, or both flows of a packet
     /// that arrived are not in the table.
     pub fn run(&self) -> anyhow::Result<Outcome> {
-        let directory = tempfile::tempdir()?;
-        let flows = 2 * self.pairs.saturating_mul(self.rounds);
+        let directory = directory()?;
+        let flows = 2 * self.pairs.saturating_mul(self.rounds + 1);
         let (node, mut pods) = UnderTest::start(directory.path(), flows)?;
         let agent = RunningAgent::start(self.answers, directory.path(), &node.topology)?;
         let clocks = [ThreadClock::find("worker0")?, ThreadClock::find("control")?];
         let scale = tsc::per_nanosecond();
         let (mut rounds, mut sent, mut arrived) = (Vec::new(), 0, 0);
-        for round in 0..self.rounds {
+        for round in 0..=self.rounds {
             let first = round * self.pairs;
-            let before = Reading::take(&node.monitor, &clocks)?;
+            let before = Reading::take(&node, &clocks)?;
             let start = Instant::now();
             arrived += pods.open(first..first + self.pairs, self.window as usize)?;
             let seconds = start.elapsed().as_secs_f64();
-            let spent = Reading::take(&node.monitor, &clocks)?.since(before);
+            let spent = Reading::take(&node, &clocks)?.since(before);
             sent += u64::from(self.pairs);
+            if round == 0 {
+                // Memory that is used for the first time.
+                continue;
+            }
             let per_pair = |time: Duration| time.as_nanos() as f64 * scale / f64::from(self.pairs);
             rounds.push(Round {
                 seconds,
@@ -115,6 +125,9 @@ impl Plan {
                 worker_cycles_per_pair: per_pair(spent.busy),
                 worker_thread_cycles_per_pair: per_pair(spent.worker),
                 control_cycles_per_pair: per_pair(spent.control),
+                control_calls_per_pair: spent.control_calls as f64 / f64::from(self.pairs),
+                worker_calls_per_pair: spent.worker_calls as f64 / f64::from(self.pairs),
+                worker_passes_per_pair: spent.passes as f64 / f64::from(self.pairs),
             });
         }
         agent.stop()?;
@@ -124,6 +137,14 @@ impl Plan {
         ensure!(live >= 2 * arrived, "{arrived} packets have arrived, but only {live} flows are there");
         Ok(Outcome { answers: self.answers, pairs: self.pairs, rounds, sent, arrived, drops })
     }
+}
+
+/// Where the daemon has its tables, too: in memory.
+fn directory() -> std::io::Result<tempfile::TempDir> {
+    let memory = Path::new("/dev/shm");
+    let mut name = tempfile::Builder::new();
+    let name = name.prefix("vrx-setup-");
+    if memory.is_dir() { name.tempdir_in(memory) } else { name.tempdir() }
 }
 
 enum RunningAgent {

@@ -56,6 +56,11 @@ impl UnderTest {
         Ok((Self { topology, monitor, serving, _held: (socket, host) }, pods))
     }
 
+    /// System calls that the control thread has made to serve its clients.
+    pub(super) fn control_calls(&self) -> u64 {
+        self.serving.calls()
+    }
+
     /// Ends it; what it has dropped.
     pub(super) fn stop(self) -> anyhow::Result<Vec<(&'static str, u64)>> {
         let drops = self.serving.stop()?.stats().drops(Cores::All);

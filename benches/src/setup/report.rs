@@ -16,18 +16,23 @@ pub fn print(outcome: &Outcome) {
     println!(
         "flow set-up, traps answered {answers}, {rounds} rounds of {pairs} pairs: median (least-largest)"
     );
-    let lines: [Line; 5] = [
+    let lines: [Line; 8] = [
         ("pairs a second", |round| round.pairs_per_second),
         ("dataplane, cycles a pair", |round| round.worker_cycles_per_pair + round.control_cycles_per_pair),
         ("  worker, passes with work", |round| round.worker_cycles_per_pair),
         ("  control thread", |round| round.control_cycles_per_pair),
         ("worker's thread as a whole", |round| round.worker_thread_cycles_per_pair),
+        ("system calls, control thread", |round| round.control_calls_per_pair),
+        ("  worker, on its ports", |round| round.worker_calls_per_pair),
+        ("  worker, passes with work", |round| round.worker_passes_per_pair),
     ];
     for (what, figure) in lines {
         let mut figures: Vec<f64> = outcome.rounds.iter().map(figure).collect();
         figures.sort_by(f64::total_cmp);
         if let (Some(least), Some(largest)) = (figures.first(), figures.last()) {
-            println!("{what:<28} {:>9.0} ({least:.0}-{largest:.0})", figures[figures.len() / 2]);
+            let median = figures[figures.len() / 2];
+            let digits = if median < 100.0 { 2 } else { 0 };
+            println!("{what:<28} {median:>9.digits$} ({least:.digits$}-{largest:.digits$})");
         }
     }
     println!("first packets: {} sent, {} arrived", outcome.sent, outcome.arrived);

@@ -96,14 +96,18 @@ pub enum MapError {
 
 /// Bytes of a page, if a file or directory is on a hugetlbfs.
 pub(crate) fn huge_page(file: &File) -> io::Result<Option<usize>> {
+    let status = file_system(file)?;
+    Ok((status.f_type == libc::HUGETLBFS_MAGIC).then_some(status.f_bsize as usize))
+}
+
+fn file_system(file: &File) -> io::Result<libc::statfs> {
     let mut status = MaybeUninit::<libc::statfs>::uninit();
     // SAFETY: plain system call; the buffer is of the type that it fills.
     if unsafe { libc::fstatfs(file.as_raw_fd(), status.as_mut_ptr()) } != 0 {
         return Err(io::Error::last_os_error());
     }
     // SAFETY: the call has succeeded.
-    let status = unsafe { status.assume_init() };
-    Ok((status.f_type == libc::HUGETLBFS_MAGIC).then_some(status.f_bsize as usize))
+    Ok(unsafe { status.assume_init() })
 }
 
 /// A zeroed array in a mapping of its own. Pages that nobody touches cost nothing.
@@ -127,7 +131,8 @@ impl<T: Zeroed> Mapped<T> {
 
     /// `len` zeroed elements in a new file, whose space is allocated now so that a later access cannot
     /// fail. An old file of that name is replaced: processes that mapped it keep theirs. On a hugetlbfs the file has
-    /// whole pages.
+    /// whole pages. On a tmpfs, where the memory is taken in any case, all pages are mapped now: the first packets of
+    /// flows would wait for that.
     pub(crate) fn file(path: &Path, len: usize) -> Result<Self, MapError> {
         let create = |source| MapError::Create { path: path.to_owned(), source };
         match std::fs::remove_file(path) {
@@ -151,7 +156,13 @@ impl<T: Zeroed> Mapped<T> {
             let source = io::Error::from_raw_os_error(error);
             return Err(MapError::NoRoom { path: path.to_owned(), bytes, source });
         }
-        Self::map(len, bytes, libc::MAP_SHARED, file.as_raw_fd())
+        let mapped = Self::map(len, bytes, libc::MAP_SHARED, file.as_raw_fd())?;
+        if file_system(&file).is_ok_and(|status| status.f_type == libc::TMPFS_MAGIC) {
+            // Kernels before 5.14 do not know it.
+            // SAFETY: the range is the mapping just made, and reading changes nothing.
+            unsafe { libc::madvise(mapped.base.as_ptr().cast(), mapped.bytes, libc::MADV_POPULATE_READ) };
+        }
+        Ok(mapped)
     }
 
     /// Maps `bytes`, which are at least `len` elements.
