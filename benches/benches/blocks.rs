@@ -1,9 +1,12 @@
-//! The building blocks of the fast lanes, one by one, each on random inputs of which every one is used in turn.
+//! The building blocks of the fast lanes and of the control socket, one by one, each on random inputs of which every one is used in turn.
 
 use std::hint::black_box;
 use std::net::IpAddr;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use sandesh::messages::{FlowReq, FlowResponse};
+use sandesh::netlink::{Header, ReplyWriter};
+use sandesh::{Compat, decode, encode};
 use vr_tables::fib::{Route, RouteFlags};
 use vr_tables::flow::{FlowKey, FlowTable};
 use vr_tables::geometry::Geometry;
@@ -141,5 +144,30 @@ fn table_of(routes: u32) -> (Vrf, Vec<[u8; 4]>) {
     (vrf, addresses)
 }
 
-criterion_group!(blocks, hashes, checksums, encapsulation, flow_lookups, route_lookups);
+fn messages(c: &mut Criterion) {
+    let mut group = c.benchmark_group("message");
+    let request = FlowReq { fr_flow_sip_l: 0x0a00_0001, fr_index: 4711, ..FlowReq::default() };
+    let mut payload = Vec::new();
+    (0..14).for_each(|_| encode(&request, Compat::Current, &mut payload));
+    group.throughput(Throughput::Elements(14));
+    group.bench_function("requests for flows, read", |b| {
+        b.iter(|| decode(black_box(&payload), Compat::Current).filter(Result::is_ok).count());
+    });
+    let (header, response) =
+        (Header::request(1), FlowResponse { fresp_index: 4711, ..FlowResponse::default() });
+    let mut out = Vec::new();
+    group.bench_function("replies to them, written", |b| {
+        b.iter(|| {
+            out.clear();
+            let mut replies = ReplyWriter::new(&header, Compat::Current, &mut out);
+            for _ in 0..14 {
+                replies.response(0);
+                replies.object(black_box(&response));
+            }
+            out.len()
+        });
+    });
+}
+
+criterion_group!(blocks, hashes, checksums, encapsulation, flow_lookups, route_lookups, messages);
 criterion_main!(blocks);

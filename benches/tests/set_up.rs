@@ -7,7 +7,7 @@ use vr_benches::setup::{Answers, Plan};
 fn pairs_of_small_plans_are_set_up() {
     for answers in [Answers::OneByOne, Answers::InBulks, Answers::Ahead] {
         let outcome = Plan { answers, pairs: 300, rounds: 2, window: 64 }.run().unwrap();
-        assert_eq!((outcome.sent, outcome.arrived), (600, 600), "{:?}", outcome.drops);
+        assert_eq!((outcome.sent, outcome.arrived), (900, 900), "{:?}", outcome.drops);
         assert_eq!(outcome.rounds.len(), 2);
         let json = serde_json::to_value(&outcome).unwrap();
         for round in json["rounds"].as_array().unwrap() {

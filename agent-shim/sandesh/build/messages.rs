@@ -195,7 +195,24 @@ fn write_record(out: &mut String, message: &Message) {
         }
         _ = writeln!(out, "            _ => return None,\n        }})\n    }}\n");
     }
+    write_set_number(out, message);
     _ = writeln!(out, "}}\n");
+}
+
+/// Writes what takes the numbers of a message that is read.
+fn write_set_number(out: &mut String, message: &Message) {
+    _ = writeln!(out, "    fn set_number(&mut self, index: usize, bits: u64) -> bool {{");
+    _ = writeln!(out, "        match index {{");
+    for (index, field) in message.fields.iter().enumerate() {
+        let (inner, kind) = match field.kind {
+            Type::Enum(_) => (".0", "i32"),
+            Type::Int(int) => ("", int.rust),
+            Type::Text | Type::List(_) => continue,
+        };
+        let cast = if kind == "u64" { String::new() } else { format!(" as {kind}") };
+        _ = writeln!(out, "            {index} => self.{}{inner} = bits{cast},", field.name);
+    }
+    _ = writeln!(out, "            _ => return false,\n        }}\n        true\n    }}");
 }
 
 fn write_kind(out: &mut String, messages: &[Message]) {
@@ -233,6 +250,12 @@ fn write_message(out: &mut String, messages: &[Message]) {
     _ = writeln!(out, "    #[must_use]\n    pub fn new(kind: Kind) -> Self {{\n        match kind {{");
     for message in messages {
         _ = writeln!(out, "            Kind::{0} => Self::{0}(Box::default()),", message.ident);
+    }
+    _ = writeln!(out, "        }}\n    }}\n");
+    _ = writeln!(out, "    /// Every field is zero or empty again; the memory is kept.");
+    _ = writeln!(out, "    pub fn clear(&mut self) {{\n        match self {{");
+    for message in messages {
+        _ = writeln!(out, "            Self::{0}(message) => **message = {0}::default(),", message.ident);
     }
     _ = writeln!(out, "        }}\n    }}\n");
     for (receiver, suffix) in [("&", ""), ("&mut ", "_mut")] {

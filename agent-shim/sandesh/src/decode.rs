@@ -21,7 +21,7 @@ const MAX_PADDING: usize = 3;
 /// list is not looked at: the schema decides, as in the original (control.md 1.2).
 #[must_use]
 pub fn decode(payload: &[u8], compat: Compat) -> Decoder<'_> {
-    Decoder { input: Input::new(payload), compat, failed: false }
+    Decoder { input: Input::new(payload), compat, failed: false, spare: Vec::new() }
 }
 
 /// Iterator over the messages of a payload. It ends after the first error, since nothing tells where the
@@ -31,9 +31,21 @@ pub struct Decoder<'a> {
     input: Input<'a>,
     compat: Compat,
     failed: bool,
+    spare: Vec<Message>,
 }
 
 impl Decoder<'_> {
+    /// Takes the memory for messages from these, the last one first, until a message of another kind comes.
+    #[must_use]
+    pub fn reusing(self, spare: Vec<Message>) -> Self {
+        Self { spare, ..self }
+    }
+
+    /// What is left of the messages to reuse.
+    pub fn take_spare(&mut self) -> Vec<Message> {
+        std::mem::take(&mut self.spare)
+    }
+
     /// The release that the other side has as far as the messages read until now tell: the one given to
     /// [`decode`], or [`Compat::Intermediate`] instead of [`Compat::Current`] if a field had the old shape.
     /// Replies should use it.
@@ -45,9 +57,18 @@ impl Decoder<'_> {
     fn message(&mut self, place: &mut Place) -> Result<Message, Fault> {
         let kind = self.kind()?;
         place.message = Some(kind);
-        let mut message = Message::new(kind);
+        let mut message = self.blank(kind);
         self.fields(kind, message.as_record_mut(), place)?;
         Ok(message)
+    }
+
+    fn blank(&mut self, kind: Kind) -> Message {
+        if let Some(mut message) = self.spare.pop_if(|spare| spare.as_record().kind() == kind) {
+            message.clear();
+            return message;
+        }
+        self.spare.clear();
+        Message::new(kind)
     }
 
     fn kind(&mut self) -> Result<Kind, Fault> {
@@ -77,27 +98,32 @@ impl Decoder<'_> {
                 continue;
             };
             expected = position + 1;
-            let field = table[position];
-            match record.value_mut(usize::from(field.index)) {
-                Some(value) => self.value(code, field, value)?,
-                None => self.input.skip(code)?,
-            }
+            self.value(code, table[position], record)?;
         }
     }
 
-    fn value(&mut self, code: u8, field: WireField, value: ValueMut<'_>) -> Result<(), Fault> {
-        match (field.kind, value) {
-            (WireType::Text, ValueMut::Text(text)) if code == wire_type::STRING => {
+    fn value(&mut self, code: u8, field: WireField, record: &mut dyn Record) -> Result<(), Fault> {
+        let index = usize::from(field.index);
+        if let WireType::Int(int) = field.kind
+            && code == int.code()
+        {
+            let bits = self.int(int)?;
+            if !record.set_number(index, bits)
+                && let Some(list) = record.value_mut(index)
+            {
+                list.store([bits].into_iter());
+            }
+            return Ok(());
+        }
+        match (field.kind, record.value_mut(index)) {
+            (WireType::Text, Some(ValueMut::Text(text))) if code == wire_type::STRING => {
                 self.input.text()?.clone_into(text);
             }
-            (WireType::Int(int), value) if code == int.code() => {
-                value.store([self.int(int)?].into_iter());
-            }
-            (WireType::List(int), value) if code == wire_type::LIST => self.list(int, value)?,
-            (WireType::Int(int), value) if field.either_shape && code == wire_type::LIST => {
+            (WireType::List(int), Some(value)) if code == wire_type::LIST => self.list(int, value)?,
+            (WireType::Int(int), Some(value)) if field.either_shape && code == wire_type::LIST => {
                 self.list(int, value)?;
             }
-            (WireType::List(int), value) if field.either_shape && code == int.code() => {
+            (WireType::List(int), Some(value)) if field.either_shape && code == int.code() => {
                 self.compat = Compat::Intermediate;
                 value.store([self.int(int)?].into_iter());
             }
@@ -106,8 +132,10 @@ impl Decoder<'_> {
         Ok(())
     }
 
+    #[inline]
     fn int(&mut self, int: Int) -> Result<u64, Fault> {
-        self.input.take(int.width()).map(|bytes| int.read(bytes))
+        let width = int.width();
+        self.input.upper_bits(width).map(|bits| int.lower(bits))
     }
 
     fn list(&mut self, int: Int, value: ValueMut<'_>) -> Result<(), Fault> {
@@ -132,16 +160,19 @@ fn find(table: &[WireField], id: i16, expected: usize) -> Option<usize> {
 }
 
 impl Int {
+    /// The number that the upper bits of `bits` hold; sign extended.
+    fn lower(self, bits: u64) -> u64 {
+        let shift = u64::BITS as usize - 8 * self.width();
+        match self {
+            Self::I16 | Self::I32 | Self::I64 => (bits as i64 >> shift) as u64,
+            Self::Byte | Self::U16 | Self::U32 | Self::U64 => bits >> shift,
+        }
+    }
+
     /// The number that `bytes` hold, which must be as many as the type is wide; sign extended.
     fn read(self, bytes: &[u8]) -> u64 {
-        match (self, bytes) {
-            (Self::Byte, &[a]) => u64::from(a),
-            (Self::I16, &[a, b]) => i16::from_be_bytes([a, b]) as u64,
-            (Self::U16, &[a, b]) => u64::from(u16::from_be_bytes([a, b])),
-            (Self::I32, &[a, b, c, d]) => i32::from_be_bytes([a, b, c, d]) as u64,
-            (Self::U32, &[a, b, c, d]) => u64::from(u32::from_be_bytes([a, b, c, d])),
-            (_, bytes) => bytes.iter().fold(0, |bits, byte| bits << 8 | u64::from(*byte)),
-        }
+        let bits = bytes.iter().fold(0, |bits, byte| bits << 8 | u64::from(*byte));
+        self.lower(bits << (u64::BITS as usize - 8 * self.width()))
     }
 }
 

@@ -34,28 +34,42 @@ const MAX_DEPTH: u32 = 8;
 /// A position in a payload. A read that fails leaves the position where the missing bytes should start.
 #[derive(Clone, Debug)]
 pub(crate) struct Input<'a> {
-    bytes: &'a [u8],
-    position: usize,
+    rest: &'a [u8],
+    length: usize,
 }
 
 impl<'a> Input<'a> {
     pub(crate) fn new(bytes: &'a [u8]) -> Self {
-        Self { bytes, position: 0 }
+        Self { rest: bytes, length: bytes.len() }
     }
 
     pub(crate) fn position(&self) -> usize {
-        self.position
+        self.length - self.rest.len()
     }
 
     /// Bytes not yet read.
     pub(crate) fn rest(&self) -> &'a [u8] {
-        &self.bytes[self.position..]
+        self.rest
     }
 
     pub(crate) fn take(&mut self, count: usize) -> Result<&'a [u8], Fault> {
-        let taken = self.rest().get(..count).ok_or(Fault::Truncated)?;
-        self.position += count;
+        let (taken, rest) = self.rest.split_at_checked(count).ok_or(Fault::Truncated)?;
+        self.rest = rest;
         Ok(taken)
+    }
+
+    /// A number of so many bytes, at most eight, in the upper bits.
+    #[inline]
+    pub(crate) fn upper_bits(&mut self, width: usize) -> Result<u64, Fault> {
+        if let Some(bytes) = self.rest.first_chunk() {
+            self.rest = &self.rest[width.min(8)..];
+            return Ok(u64::from_be_bytes(*bytes));
+        }
+        let (mut bytes, taken) = ([0; 8], self.take(width)?);
+        for (to, from) in bytes.iter_mut().zip(taken) {
+            *to = *from;
+        }
+        Ok(u64::from_be_bytes(bytes))
     }
 
     pub(crate) fn u8(&mut self) -> Result<u8, Fault> {
@@ -71,8 +85,8 @@ impl<'a> Input<'a> {
     }
 
     fn array<const N: usize>(&mut self) -> Result<[u8; N], Fault> {
-        let (taken, _) = self.rest().split_first_chunk().ok_or(Fault::Truncated)?;
-        self.position += N;
+        let (taken, rest) = self.rest.split_first_chunk().ok_or(Fault::Truncated)?;
+        self.rest = rest;
         Ok(*taken)
     }
 

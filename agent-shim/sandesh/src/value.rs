@@ -17,6 +17,9 @@ pub trait Record {
     /// Field number `index` of [`Kind::fields`], to be changed.
     fn value_mut(&mut self, index: usize) -> Option<ValueMut<'_>>;
 
+    /// The low bits of `bits` become field number `index` of [`Kind::fields`]; false if that is no number.
+    fn set_number(&mut self, index: usize, bits: u64) -> bool;
+
     /// The field with this name.
     fn get(&self, name: &str) -> Option<Value<'_>> {
         self.value(self.kind().field_index(name)?)

@@ -1,6 +1,6 @@
 use sandesh::messages::Message;
 use sandesh::netlink::{Frame, ReplyWriter};
-use sandesh::{Compat, SandeshOp, decode, r220};
+use sandesh::{Compat, DecodeError, SandeshOp, decode, r220};
 use vr_tables::control::{Datapath, Tables};
 
 use crate::handlers::{self, Context, info::InfoTexts};
@@ -9,18 +9,26 @@ use crate::{About, MachineSource};
 /// Code of the response to what cannot be decoded (control.md 1.4).
 const UNDECODABLE: i32 = -1;
 
+/// Messages whose memory is kept: as many as agents put into one request (control.md 2.2).
+const SPARE: usize = 16;
+
 /// Answers requests. One serves all clients.
 pub struct Responder {
     about: About,
     machine: Option<MachineSource>,
     texts: InfoTexts,
+    /// The messages of one frame, empty between two.
+    messages: Vec<Result<Message, DecodeError>>,
+    /// Memory for messages.
+    spare: Vec<Message>,
 }
 
 impl Responder {
     /// A responder of a daemon that tells this about itself.
     #[must_use]
     pub fn new(about: About) -> Self {
-        Self { about, machine: None, texts: InfoTexts::default() }
+        let (messages, spare) = (Vec::new(), Vec::new());
+        Self { about, machine: None, texts: InfoTexts::default(), messages, spare }
     }
 
     /// Tells clients what `source` tells about workers and ports.
@@ -39,16 +47,17 @@ impl Responder {
         datapath: &mut dyn Datapath,
         out: &mut Vec<u8>,
     ) {
-        let mut decoder = decode(frame.payload, *compat);
-        let messages: Vec<_> = decoder.by_ref().collect();
+        let mut decoder = decode(frame.payload, *compat).reusing(std::mem::take(&mut self.spare));
+        self.messages.extend(decoder.by_ref());
         *compat = decoder.compat();
+        self.spare = decoder.take_spare();
         let (compat, mut replies) = (*compat, ReplyWriter::new(&frame.header, *compat, out));
         if compat == Compat::R220 {
             replies = replies.padded().translated(r220::to_r220);
         }
         let (about, machine) = (&self.about, self.machine.as_ref());
         let mut context = Context { compat, tables, datapath, about, machine, texts: &mut self.texts };
-        for message in messages {
+        for message in self.messages.drain(..) {
             match message {
                 Ok(mut message) => {
                     if compat == Compat::R220 {
@@ -59,6 +68,9 @@ impl Responder {
                         r220::to_current(&mut message);
                     }
                     handlers::handle(&message, &mut context, &mut replies);
+                    if self.spare.len() < SPARE {
+                        self.spare.push(message);
+                    }
                 }
                 Err(error) => {
                     tracing::warn!(%error, "a request cannot be decoded");

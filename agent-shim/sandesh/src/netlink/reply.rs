@@ -62,9 +62,12 @@ impl<'a> ReplyWriter<'a> {
         let Some(start) = self.start else { return false };
         let translated = self.translate(object);
         let object = translated.as_ref().map_or(object, Message::as_record);
-        let fits = self.end - start + encoded_len(object, self.compat) <= MAX_REPLY;
-        if fits {
-            self.append(object);
+        let before = self.end;
+        self.append(object);
+        let fits = self.end - start <= MAX_REPLY;
+        if !fits {
+            self.end = before;
+            self.complete(start);
         }
         fits
     }
@@ -100,6 +103,11 @@ impl<'a> ReplyWriter<'a> {
         self.out.truncate(self.end);
         encode(record, self.compat, self.out);
         self.end = self.out.len();
+        self.complete(start);
+    }
+
+    /// Ends the last netlink message behind its payload.
+    fn complete(&mut self, start: usize) {
         let length = self.end - start;
         let length = if self.padded { length.next_multiple_of(4) } else { length };
         self.out.resize(start + length, 0);

@@ -39,6 +39,26 @@ fn absent_fields_are_zero() {
 }
 
 #[test]
+fn nothing_is_left_in_memory_that_is_used_again() {
+    let full = message("vr_mpls_req", "08 0002 00000010  08 0004 00000007");
+    let list = message("vr_nexthop_req", "0f 0011 03 00000002 aabb");
+    let empty = [message("vr_mpls_req", ""), message("vr_nexthop_req", "")];
+    for (former, later) in [
+        ([&full, &full], [&empty[0], &empty[0]]),
+        ([&list, &list], [&empty[1], &empty[1]]),
+        ([&full, &list], [&empty[1], &empty[0]]),
+        ([&list, &full], [&empty[1], &empty[0]]),
+    ] {
+        let spare = former.iter().flat_map(|payload| decoded(payload, Compat::Current)).collect();
+        let payload = later.map(Vec::as_slice).concat();
+        let mut decoder = decode(&payload, Compat::Current).reusing(spare);
+        let found: Result<Vec<_>, _> = decoder.by_ref().collect();
+        assert_eq!(found.unwrap(), decoded(&payload, Compat::Current));
+        assert_eq!(decoder.take_spare(), []);
+    }
+}
+
+#[test]
 fn any_order_and_the_last_of_duplicates() {
     let request = mpls("08 0004 00000007  08 0002 00000010  08 0001 00000002  08 0004 00000008");
     let expected = MplsReq { h_op: SandeshOp::DEL, mr_label: 16, mr_nhid: 8, ..Default::default() };
