@@ -55,6 +55,7 @@ impl Responder {
         if compat == Compat::R220 {
             replies = replies.padded().translated(r220::to_r220);
         }
+        handlers::expect(self.messages.iter().flatten(), tables);
         let (about, machine) = (&self.about, self.machine.as_ref());
         let mut context = Context { compat, tables, datapath, about, machine, texts: &mut self.texts };
         for message in self.messages.drain(..) {

@@ -89,6 +89,13 @@ impl Forwarder {
         self.with_tables(now, pool, out, |full, _| full.release(flow));
     }
 
+    /// Asks for the entries of flows whose packets are about to be released, so that [`Forwarder::release_held`] does not
+    /// wait for one after the other.
+    pub fn expect_release(&self, flows: &[FlowIndex]) {
+        flows.iter().for_each(|flow| self.shared.flows.prefetch_entry(*flow));
+        flows.iter().for_each(|flow| self.shared.flows.prefetch_reverse(*flow));
+    }
+
     /// Does what is due at this time: gives up packets that waited too long.
     pub fn tick(&mut self, now: Now, pool: &mut FramePool, out: &mut Output) {
         self.with_tables(now, pool, out, |full, _| {

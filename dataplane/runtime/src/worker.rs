@@ -7,7 +7,7 @@ use vr_forward::{Forwarder, Now, Output};
 use vr_frame::{Batch, FramePool, Packet};
 use vr_io::Readiness;
 use vr_tables::stats::WorkerStats;
-use vr_types::{DropReason, VifId, WorkerId};
+use vr_types::{DropReason, FlowIndex, VifId, WorkerId};
 
 use crate::clock;
 use crate::mailbox::{Command, Mailbox};
@@ -20,7 +20,7 @@ const TICK: u64 = 10_000_000;
 /// The longest sleep while a port has to be polled, or the kernel has not taken everything.
 const SHORT_SLEEP: Duration = Duration::from_millis(1);
 /// Commands executed in one pass: packets go on while the agent programs.
-const COMMANDS: usize = 64;
+pub(crate) const COMMANDS: usize = 64;
 /// Packets taken from the handoff ring in one pass.
 const HANDED: usize = vr_frame::BATCH;
 
@@ -38,6 +38,8 @@ pub(crate) struct Worker {
     pub(crate) out: Output,
     /// Packets that all go to one interface, on their way.
     pub(crate) moving: Vec<Packet>,
+    /// Flows that were set, whose packets are about to be released.
+    pub(crate) changed: Vec<FlowIndex>,
     /// The pieces of one packet, on their way.
     pub(crate) pieces: Vec<Packet>,
     pub(crate) last_tick: Now,
@@ -82,8 +84,8 @@ impl Worker {
         {
             done += 1;
             if !matches!(command, Command::FlowChanged(_)) {
-                // What was released goes by the ports as they were.
-                self.deliver(own);
+                // These packets go by the ports as they were.
+                self.release(own, now);
             }
             match command {
                 Command::Attach { vif, queue } => self.slots.attach(vif, queue, &self.poller),
@@ -104,14 +106,24 @@ impl Worker {
                         self.slots.renumber(&moves);
                     }
                 }
-                Command::FlowChanged(flow) => {
-                    self.forwarder.release_held(flow, now, &mut self.pool, &mut self.out);
-                }
+                Command::FlowChanged(flow) => self.changed.push(flow),
                 Command::Stop => return None,
             }
         }
-        self.deliver(own);
+        self.release(own, now);
         Some(done > 0)
+    }
+
+    /// Lets the packets go that have waited for the flows that were set.
+    fn release(&mut self, own: &Mailbox, now: Now) {
+        if self.changed.is_empty() {
+            return;
+        }
+        self.forwarder.expect_release(&self.changed);
+        for flow in self.changed.drain(..) {
+            self.forwarder.release_held(flow, now, &mut self.pool, &mut self.out);
+        }
+        self.deliver(own);
     }
 
     /// One batch from every port that has something. Says how many packets there were.

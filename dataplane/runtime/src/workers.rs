@@ -21,7 +21,7 @@ use crate::poller::Poller;
 use crate::polling::Polling;
 use crate::port::{PortFactory, Queue};
 use crate::slots::Slots;
-use crate::worker::Worker;
+use crate::worker::{COMMANDS, Worker};
 use crate::{Opened, cpus};
 
 /// How long the control thread waits for a worker; it answers with its next pass unless it has died.
@@ -100,6 +100,7 @@ impl<F: PortFactory> Workers<F> {
                 batch: Batch::new(),
                 out: Output::new(),
                 moving: Vec::with_capacity(4 * vr_frame::BATCH),
+                changed: Vec::with_capacity(COMMANDS),
                 pieces: Vec::with_capacity(4 * vr_frame::BATCH),
                 last_tick: Now(0),
                 looked: false,

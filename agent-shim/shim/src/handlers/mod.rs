@@ -20,7 +20,7 @@ mod vif_object;
 mod vrf;
 mod vrf_stats;
 
-use sandesh::messages::Message;
+use sandesh::messages::{FlowReq, Message};
 use sandesh::netlink::ReplyWriter;
 use sandesh::{Compat, Record};
 use vr_tables::control::{CommandError, Datapath, Tables};
@@ -37,6 +37,12 @@ pub(crate) struct Context<'a> {
     pub(crate) about: &'a About,
     pub(crate) machine: Option<&'a MachineSource>,
     pub(crate) texts: &'a mut InfoTexts,
+}
+
+/// To be called before the messages of one frame are handled.
+pub(crate) fn expect<'a>(messages: impl Iterator<Item = &'a Message> + Clone, tables: &Tables) {
+    let requests = messages.filter_map(|message| <&FlowReq>::try_from(message).ok());
+    flow::expect(requests, tables.flow_table());
 }
 
 /// The table of handlers. Each gives exactly one response.

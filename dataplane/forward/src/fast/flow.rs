@@ -41,7 +41,10 @@ pub(super) fn find_candidates(full: &Full<'_>, lane: Lane, meta: &mut [PktMeta; 
                 prefetch_acknowledgement(full, meta);
             }
             Tagged::Overflow => chained |= 1 << position,
-            Tagged::Nowhere => meta.flow = FlowIndex::NONE.0,
+            Tagged::Nowhere => {
+                meta.flow = FlowIndex::NONE.0;
+                full.flows.prefetch_vacancy(hash_of(meta));
+            }
         }
     }
     chained

@@ -34,8 +34,17 @@ impl Asked {
         for _ in 0..packets {
             self.lab.send(&mut self.a, 1, 2, port..port + 1);
         }
+        self.question();
+        self.flow(port)
+    }
+
+    fn question(&mut self) {
         let question = patiently("question", || self.agent.take());
         self.lab.pool.free(question.frame);
+    }
+
+    /// The flow of a source port, once it is there.
+    fn flow(&self, port: u16) -> FlowIndex {
         let flows = self.lab.tables.flow_table();
         patiently("flow", || {
             flows.indexes().filter(|index| flows.in_use(*index)).find(|index| {
@@ -102,10 +111,12 @@ fn held_packets_leave_when_the_agent_decides() {
 fn decisions_that_come_together_are_passed_on_together() {
     const FLOWS: u16 = 300;
     let mut asked = Asked::new();
-    let flows: Vec<_> = (0..FLOWS).map(|port| asked.hold(port, 1)).collect();
-    for index in flows {
-        asked.set(index, FlowAction::Forward, FlowFlags::ACTIVE);
+    asked.lab.send(&mut asked.a, 1, 2, 0..FLOWS);
+    (0..FLOWS).for_each(|_| asked.question());
+    for port in 0..FLOWS {
+        asked.set(asked.flow(port), FlowAction::Forward, FlowFlags::ACTIVE);
     }
+    assert_eq!(asked.lab.drops(), 0);
     asked.lab.tables.publish();
     asked.lab.workers.go_on();
     let left = asked.lab.take_many(&mut asked.b, FLOWS.into());
