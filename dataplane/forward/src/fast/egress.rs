@@ -106,7 +106,8 @@ fn pass_tables(full: &Full<'_>, tally: &mut Tally, meta: &PktMeta, packet: &mut 
     if meta.translated {
         translate::translate(full, meta, packet);
     }
-    if meta.egress == Egress::Routed {
+    if meta.egress.is_routed() {
+        tally.vrf.balanced += u32::from(meta.egress == Egress::Balanced);
         // What goes on in another VRF is routed whatever its MAC.
         tally.vrf.l2_receives += u32::from(meta.bridge != BridgeIndex::NONE.0);
         if let Some(header) = inet_header(packet) {

@@ -4,6 +4,7 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use vr_frame::BATCH;
 use vr_tables::flow::{EgressKind, FlowHash, Tagged};
+use vr_tables::nexthop::{NexthopAction, NexthopFlags, NexthopSlot};
 use vr_tables::prefetch::prefetch;
 use vr_types::{BridgeIndex, FlowIndex, VrfId};
 use vr_wire::hash;
@@ -120,9 +121,12 @@ impl<'a> Verdicts<'a> {
                 if meta.inner != 0 || !hot.is_for(meta.mac) {
                     return None;
                 }
-                meta.egress = if kind == EgressKind::Routed { Egress::Routed } else { Egress::Bridged };
+                meta.egress = if kind == EgressKind::Bridged { Egress::Bridged } else { Egress::Routed };
                 meta.nexthop = compiled.nexthop.0;
                 meta.label = compiled.label.unwrap_or(PktMeta::NO_LABEL);
+                if kind == EgressKind::Member {
+                    find_member(self.full, meta)?;
+                }
                 meta.bridge = compiled.bridge.0;
                 if compiled.bridge != BridgeIndex::NONE {
                     self.full.bridge.prefetch_count(self.full.worker, compiled.bridge);
@@ -136,6 +140,22 @@ impl<'a> Verdicts<'a> {
         }
         Some(())
     }
+}
+
+/// Replaces a composite and the position of its member by the member. Apart, so that other packets do not pay for it.
+#[inline(never)]
+fn find_member(full: &Full<'_>, meta: &mut PktMeta) -> Option<()> {
+    const ECMP: NexthopFlags = NexthopFlags::VALID.union(NexthopFlags::COMPOSITE_ECMP);
+    let nexthop = full.tables.nexthop(NexthopSlot(meta.nexthop))?;
+    let NexthopAction::Composite(composite) = &nexthop.action else { return None };
+    if !nexthop.flags.contains(ECMP) || nexthop.flags.contains(NexthopFlags::COMPOSITE_LU_ECMP) {
+        return None;
+    }
+    let member = composite.members.get(meta.label as usize)?.as_ref()?;
+    meta.nexthop = member.nexthop.0;
+    meta.label = member.label.unwrap_or(PktMeta::NO_LABEL);
+    meta.egress = Egress::Balanced;
+    Some(())
 }
 
 /// Counts a packet of a flow, and keeps the acknowledgement number of TCP. It stays the same in the direction of most

@@ -57,8 +57,18 @@ pub(super) enum Egress {
     Bridged,
     /// As the IP packet that it is, TTL less one.
     Routed,
+    /// The same, by a member of a composite.
+    Balanced,
     /// As the IP packet behind a label, TTL unchanged.
     Delivered,
+}
+
+impl Egress {
+    /// Whether the packet is routed here.
+    #[inline]
+    pub(super) const fn is_routed(self) -> bool {
+        matches!(self, Self::Routed | Self::Balanced)
+    }
 }
 
 const _: () = assert!(size_of::<PktMeta>() == 64);

@@ -7,6 +7,8 @@ use vr_types::{TunnelKind, VifId, VrfId};
 #[derive(Default)]
 pub(super) struct VrfTally {
     pub(super) l2_receives: u32,
+    /// By a member of a composite.
+    pub(super) balanced: u32,
     pub(super) translates: u32,
     pub(super) encaps: u32,
     pub(super) l2_encaps: u32,
@@ -68,9 +70,11 @@ impl Tally {
     }
 
     fn flush_vrf(&mut self, stats: &WorkerStats) {
-        let VrfTally { l2_receives, translates, encaps, l2_encaps, tunnels } = std::mem::take(&mut self.vrf);
+        let VrfTally { l2_receives, balanced, translates, encaps, l2_encaps, tunnels } =
+            std::mem::take(&mut self.vrf);
         for (counter, count) in [
             (VrfCounter::L2Receives, l2_receives),
+            (VrfCounter::EcmpComposites, balanced),
             (VrfCounter::VrfTranslates, translates),
             (VrfCounter::Encaps, encaps),
             (VrfCounter::L2Encaps, l2_encaps),

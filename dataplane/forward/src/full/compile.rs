@@ -12,7 +12,7 @@ impl Full<'_> {
     /// The packet is about to leave by this nexthop, straight behind its flow.
     pub(super) fn compile(&self, pkt: &mut Pkt, nexthop: NexthopSlot) {
         let (Some(compilable), Some(index)) = (pkt.compilable.take(), pkt.flow) else { return };
-        let Compilable { state, checked_by, translation } = compilable;
+        let Compilable { state, checked_by, translation, member } = compilable;
         let (Some(hot), Some(vif)) = (self.flows.hot(index), self.tables.vif(pkt.vif)) else { return };
         if pkt.kind != Kind::Inet || pkt.vlan.is_some() {
             return;
@@ -26,13 +26,20 @@ impl Full<'_> {
         if source == Source::UNKNOWN {
             return;
         }
+        let (kind, nexthop, label) = match (member, kind) {
+            (None, kind) => (kind, nexthop, pkt.label),
+            (Some((composite, position)), EgressKind::Routed) => {
+                (EgressKind::Member, composite, Some(u32::from(position)))
+            }
+            (Some(_), _) => return,
+        };
         let received = pkt.frame.buffer_bytes(usize::from(pkt.received.0), 6).and_then(Mac::from_slice);
         let compiled = Compiled {
             source,
             checked_by,
             kind,
             nexthop,
-            label: pkt.label,
+            label,
             mac: received.unwrap_or(Mac::ZERO),
             bridge: pkt.bridge,
             vrf: pkt.vrf,

@@ -41,8 +41,9 @@ impl Full<'_> {
         let flags = nexthop.flags;
         if flags.contains(NexthopFlags::COMPOSITE_ECMP) {
             self.count_vrf(pkt.vrf, VrfCounter::EcmpComposites);
-            return self.choose(pkt, flags, composite);
+            return self.choose(pkt, slot, flags, composite);
         }
+        pkt.compilable = None;
         if flags.contains(NexthopFlags::MCAST) {
             self.count_vrf(pkt.vrf, VrfCounter::L2McastComposites);
             return self.replicate(pkt, slot, nexthop, composite);

@@ -2,20 +2,27 @@
 
 use std::sync::atomic::Ordering::Relaxed;
 
-use vr_tables::flow::{FlowFlags, FlowKey};
-use vr_tables::nexthop::{Composite, Member, NexthopAction, NexthopFlags};
+use vr_tables::flow::{FlowFlags, FlowKey, SharedFlow};
+use vr_tables::nexthop::{Composite, Member, NexthopAction, NexthopFlags, NexthopSlot};
 use vr_types::{DropReason, FlowIndex};
 use vr_wire::hash;
 
 use super::flow_key::Keyed;
 use super::fragments::is_fragment;
+use super::pkt::Compilable;
 use super::{Full, Pkt};
 use crate::bytes::array;
 use crate::verdict::Stop;
 
 impl Full<'_> {
     /// ECMP: the member that the flow says, else one by the hash of the packet.
-    pub(super) fn choose(&mut self, pkt: &mut Pkt, flags: NexthopFlags, composite: &Composite) -> Stop {
+    pub(super) fn choose(
+        &mut self,
+        pkt: &mut Pkt,
+        slot: NexthopSlot,
+        flags: NexthopFlags,
+        composite: &Composite,
+    ) -> Stop {
         let at = |position: usize| composite.members.get(position).copied().flatten();
         let told = usize::try_from(pkt.ecmp).ok().and_then(at);
         let member = match told {
@@ -28,10 +35,19 @@ impl Full<'_> {
                 None => return Stop::Drop(DropReason::InvalidNh),
             },
         };
-        if !flags.contains(NexthopFlags::COMPOSITE_LU_ECMP) {
+        let labels = !flags.contains(NexthopFlags::COMPOSITE_LU_ECMP);
+        if labels {
             pkt.label = member.label;
             pkt.label_is_vni = false;
         }
+        // What was compiled looks the member up once, by the position that the entry names.
+        let position =
+            u8::try_from(pkt.ecmp).ok().filter(|position| labels && at(usize::from(*position)).is_some());
+        pkt.compilable = pkt
+            .compilable
+            .take()
+            .filter(|compilable| compilable.member.is_none())
+            .and_then(|compilable| Some(Compilable { member: Some((slot, position?)), ..compilable }));
         self.output(pkt, member.nexthop)
     }
 
@@ -117,10 +133,23 @@ impl Full<'_> {
         {
             let kept = shared.ecmp_index.compare_exchange(pkt.ecmp, position, Relaxed, Relaxed);
             self.flows.show(flow);
+            if kept.is_ok() {
+                self.void_member(pkt, flow, shared);
+            }
             pkt.ecmp = kept.err().filter(|kept| *kept >= 0).unwrap_or(position);
         } else {
             pkt.ecmp = position;
         }
         pkt.ecmp
+    }
+
+    /// The packet's flow goes by another member: what was compiled for the flow is void, and for the one that it is linked
+    /// to, whose source check compares with the member.
+    fn void_member(&self, pkt: &mut Pkt, flow: FlowIndex, shared: &SharedFlow) {
+        match (&mut pkt.compilable, self.flows.hot(flow)) {
+            (Some(compilable), Some(hot)) => compilable.state = hot.void(compilable.state),
+            _ => self.flows.void(flow),
+        }
+        self.flows.void(FlowIndex(shared.reverse.load(Relaxed)));
     }
 }

@@ -154,7 +154,7 @@ impl Full<'_> {
             let checked_by = self.tables.nexthop_slot(entry.source_nexthop).map(NexthopGroup::of);
             pkt.compilable = checked_by.and_then(|checked_by| {
                 let translation = if state.translates() { Some(translation?) } else { None };
-                Some(Compilable { state, checked_by, translation })
+                Some(Compilable { state, checked_by, translation, member: None })
             });
         }
         Ok(())
@@ -208,8 +208,10 @@ impl Full<'_> {
             SourceCheck::Mismatch(member) => {
                 // Replies follow the source that moved.
                 let (linked, reverse) = self.reverse(entry).ok_or(DropReason::InvalidSource)?;
-                reverse.ecmp_index.store(member, Relaxed);
-                self.flows.show(linked);
+                if reverse.ecmp_index.swap(member, Relaxed) != member {
+                    self.flows.show(linked);
+                    self.flows.void(linked);
+                }
                 Ok(())
             }
         }

@@ -81,10 +81,7 @@ impl Full<'_> {
                 self.compile(pkt, slot);
                 self.tunnel(pkt, nexthop, tunnel)
             }
-            NexthopAction::Composite(composite) => {
-                pkt.compilable = None;
-                self.composite(pkt, slot, nexthop, composite)
-            }
+            NexthopAction::Composite(composite) => self.composite(pkt, slot, nexthop, composite),
             NexthopAction::UdpTunnel(tunnel) => self.udp_tunnel(pkt, nexthop, *tunnel),
             // Provider backbone bridging comes with the rest of the nexthops.
             NexthopAction::Invalid | NexthopAction::Pbb { .. } => Stop::Drop(DropReason::InvalidNh),

@@ -76,6 +76,8 @@ pub(crate) struct Compilable {
     pub(crate) checked_by: NexthopGroup,
     /// What was written into the packet, if its flow is translated.
     pub(crate) translation: Option<Translation>,
+    /// The ECMP composite that the packet went through, and the position of its member that the flow names.
+    pub(crate) member: Option<(NexthopSlot, u8)>,
 }
 
 /// A packet with its state.

@@ -76,7 +76,7 @@ pub(crate) fn pair(random: &mut Random, talk: &Talk, number: usize) -> [SetSpec;
         reverse: None,
         vrfs: [vrf, other],
         mirrors: [255, 255],
-        member: -1,
+        member: random.of(&[-1, -1, 0, 1, 2]),
         source: if checked { ROUTED[talk.guest] } else { 0 },
         ttl: 0,
         force_evict: false,

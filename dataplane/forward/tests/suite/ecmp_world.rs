@@ -16,6 +16,9 @@ pub(crate) const SERVICE_MEMBERS: u32 = 80;
 const SECOND_TUNNEL: u32 = 33;
 const TUNNEL_WITH_LINKS: u32 = 34;
 const LOCAL_SERVICE: u32 = 81;
+const OTHER_MEMBERS: u32 = 82;
+/// No nexthop has this number.
+pub(crate) const NO_MEMBER: u32 = 99;
 /// Leads to both guests.
 pub(crate) const LOCAL_SERVICE_LABEL: u32 = 60;
 
@@ -40,7 +43,7 @@ pub(crate) fn add_service(tables: &mut Tables) {
 }
 
 fn add_members(tables: &mut Tables, first: u32) {
-    let service = [(first, 50), (SECOND_TUNNEL, 51), (99, 52)];
+    let service = [(first, 50), (SECOND_TUNNEL, 51), (NO_MEMBER, 52)];
     tables.nexthop_add(&members(SERVICE_MEMBERS, NexthopFlags::empty(), &service)).unwrap();
 }
 
@@ -57,6 +60,13 @@ pub(crate) fn add_underlay_links(tables: &mut Tables) {
     };
     tables.nexthop_add(&links).unwrap();
     add_members(tables, TUNNEL_WITH_LINKS);
+}
+
+/// Leads to the service by a composite of its own, whose members are this one and the second tunnel.
+pub(crate) fn lead_to_service_by(tables: &mut Tables, first: u32) {
+    let by = [(first, 60), (SECOND_TUNNEL, 61)];
+    tables.nexthop_add(&members(OTHER_MEMBERS, NexthopFlags::empty(), &by)).unwrap();
+    tables.route_add(&route(VRF, SERVICE, OTHER_MEMBERS, None)).unwrap();
 }
 
 /// Adds a label for a service whose members are both guests.

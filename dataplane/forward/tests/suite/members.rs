@@ -4,13 +4,17 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use vr_frame::Offload;
 use vr_tables::control::FlowSpec;
+use vr_tables::flow::FlowAction;
+use vr_tables::stats::VrfCounter;
 use vr_types::{DropReason, FlowIndex, Mac};
 
-use crate::ecmp_world::{SECOND_PEER, SERVICE, SERVICE_MEMBERS, add_service, add_underlay_links};
+use crate::ecmp_world::{
+    NO_MEMBER, SECOND_PEER, SERVICE, SERVICE_MEMBERS, add_service, add_underlay_links, lead_to_service_by,
+};
 use crate::entries::{key, set_pair};
 use crate::lab::{Lab, Traffic};
 use crate::packets::{self, Inet, UDP, Wrap, from_peer, unwrap};
-use crate::world::{FABRIC, GUEST_ADDRESS, GUEST_MAC, GUESTS, LABELS, PEER, PEER_MAC, ROUTED};
+use crate::world::{FABRIC, GUEST_ADDRESS, GUEST_MAC, GUESTS, LABELS, PEER, PEER_MAC, ROUTED, VRF};
 
 const GUEST: [u8; 4] = GUEST_ADDRESS[0];
 
@@ -107,6 +111,57 @@ fn without_a_member_the_source_of_the_reverse_flow_decides() {
         let (mut lab, flows) = lab(|_, spec| spec.source_nexthop = 0);
         assert_eq!((reply(&mut lab, peer), member(&lab, flows[0])), (1, -1));
         assert_eq!((chosen(&mut lab).0, member(&lab, flows[0])), (peer, wanted));
+        lab.close();
+    }
+}
+
+/// Whether the next packet of a flow passes without a look at the entry that clients map, which says DROP meanwhile.
+fn is_fast(lab: &mut Lab, flow: FlowIndex) -> bool {
+    let action = |lab: &Lab, action: FlowAction| {
+        lab.table().shared(flow).unwrap().action.store(action as u16, Relaxed);
+    };
+    action(lab, FlowAction::Drop);
+    let passes = from_guest(lab).len() == 1;
+    action(lab, FlowAction::Forward);
+    passes
+}
+
+#[test]
+fn the_fast_lanes_know_the_member_of_a_flow() {
+    for index in [0, 1, -1] {
+        let (mut lab, flows) = lab(|which, spec| spec.ecmp_index = [index, -1][which]);
+        let first = chosen(&mut lab);
+        assert!(is_fast(&mut lab, flows[0]), "the second packet, member {index}");
+        assert_eq!(chosen(&mut lab), first);
+        // Each of the three passed a composite.
+        assert_eq!(lab.tables().stats().vrf(VRF)[VrfCounter::EcmpComposites as usize], 3);
+        lab.close();
+    }
+}
+
+/// The source check of the other direction compares with the member, whichever that is now.
+#[test]
+fn a_source_check_does_not_outlast_the_member_that_it_saw() {
+    let (mut lab, flows) = lab(|_, _| ());
+    lab.command(|tables, _| lead_to_service_by(tables, NO_MEMBER));
+    for _ in 0..3 {
+        // What is at that position where packets go is not what is there where they come from.
+        assert_eq!(([0; 2].map(|_| reply(&mut lab, PEER)), member(&lab, flows[0])), ([1; 2], 0));
+        assert_eq!((chosen(&mut lab), member(&lab, flows[0])), ((SECOND_PEER, 61), 1));
+    }
+    lab.close();
+}
+
+#[test]
+fn composites_within_composites_are_passed_one_by_one() {
+    for index in [0, 1] {
+        let (mut lab, _) = lab(|which, spec| spec.ecmp_index = [index, -1][which]);
+        lab.command(|tables, _| lead_to_service_by(tables, SERVICE_MEMBERS));
+        for _ in 0..3 {
+            assert_eq!(chosen(&mut lab), [(PEER, 50), (SECOND_PEER, 61)][index as usize]);
+        }
+        let passed = lab.tables().stats().vrf(VRF)[VrfCounter::EcmpComposites as usize];
+        assert_eq!(passed, [6, 3][index as usize]);
         lab.close();
     }
 }

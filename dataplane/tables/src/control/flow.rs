@@ -175,7 +175,7 @@ impl Tables {
             self.flows.insert_as(&key, key.hash(), |shared| {
                 *left = shared.counters();
                 write(shared, spec, &key, reverse, action);
-                (action, is_simple(spec, spec.ecmp_index, action))
+                (action, is_simple(spec, action))
             })
         };
         let index = unless_busy(insert)?;
@@ -210,10 +210,10 @@ impl Tables {
         self.flows.modify(index, |shared| {
             before = FlowAction::from_number(shared.action.load(Relaxed)).unwrap_or(FlowAction::Drop);
             linked = FlowIndex(shared.reverse.load(Relaxed));
-            let ecmp_index = write(shared, spec, &key, reverse, action);
+            write(shared, spec, &key, reverse, action);
             // Packets of one that is about to be evicted have to see that.
             let stays = !shared.flags().contains(FlowFlags::EVICT_CANDIDATE);
-            (action, stays && is_simple(spec, ecmp_index, action))
+            (action, stays && is_simple(spec, action))
         });
         self.one_way_links.changed(&self.flows, index, linked);
         self.services.set(self.flows.ports(), index, service_port(spec.flags, &key));

@@ -10,14 +10,14 @@ use crate::flow::{FlowAction, FlowFlags, FlowKey, SharedFlow, TcpFlags};
 
 const ICMP: u8 = 1;
 
-/// Fills in the agent's part of an entry; returns the ECMP index that it has then.
+/// Fills in the agent's part of an entry.
 pub(super) fn write(
     shared: &SharedFlow,
     spec: &FlowSpec,
     key: &FlowKey,
     reverse: Option<FlowIndex>,
     action: FlowAction,
-) -> i8 {
+) {
     let mirrored = spec.flags.contains(FlowFlags::MIRROR);
     let mirror = |id: u16| if mirrored { u8::try_from(id).unwrap_or(u8::MAX) } else { u8::MAX };
     shared.mirror.store(mirror(spec.mirrors[0]), Relaxed);
@@ -45,18 +45,16 @@ pub(super) fn write(
     let set = spec.flags.difference(FlowFlags::OWNED);
     // A worker may take back a mark for eviction at this moment. Never refused.
     let _ = shared.flags.fetch_update(Release, Relaxed, |flags| Some(flags & kept.bits() | set.bits()));
-    shared.ecmp_index.load(Acquire)
 }
 
 /// Whether packets are forwarded or translated and nothing else is done to them or with them.
-pub(super) fn is_simple(spec: &FlowSpec, ecmp_index: i8, action: FlowAction) -> bool {
+pub(super) fn is_simple(spec: &FlowSpec, action: FlowAction) -> bool {
     let special = FlowFlags::MIRROR | FlowFlags::LINK_LOCAL | FlowFlags::BGP_SERVICE;
     matches!(action, FlowAction::Forward | FlowAction::Nat)
         && !spec.flags.intersects(special)
         && spec.flags1 == 0
         && spec.ttl == 0
         && spec.qos_map < 0
-        && ecmp_index < 0
         && spec.underlay_index < 0
 }
 

@@ -34,8 +34,9 @@ impl FlowTable {
     }
 
     /// Voids what was compiled for an entry. A translation is made of the key of the entry that this one is linked to,
-    /// so it ends when that one goes or is linked to another.
-    pub(crate) fn void(&self, index: FlowIndex) {
+    /// so it ends when that one goes or is linked to another. What goes by a member of a composite, or was checked against
+    /// the one that the linked entry names, ends when that is another one.
+    pub fn void(&self, index: FlowIndex) {
         if let Some(hot) = self.hot.get(index.index()) {
             hot.void(hot.state());
         }

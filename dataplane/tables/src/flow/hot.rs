@@ -20,6 +20,9 @@ pub enum EgressKind {
     Bridged,
     /// Routed: TTL less one, the Ethernet header is replaced.
     Routed,
+    /// Routed, by the member of an ECMP composite that the flow goes by: nexthop and label of
+    /// [`Compiled`] are the composite and the member's position.
+    Member,
     /// The packet came from the fabric and its nexthop is known by label or VNI; only the source check
     /// was compiled.
     FromFabric,
@@ -139,7 +142,8 @@ impl HotFlow {
             kind: match (egress >> KIND_SHIFT) & 3 {
                 0 => EgressKind::Bridged,
                 1 => EgressKind::Routed,
-                _ => EgressKind::FromFabric,
+                2 => EgressKind::FromFabric,
+                _ => EgressKind::Member,
             },
             nexthop: NexthopSlot((egress & INDEX_MASK) as u32),
             label: (egress & LABEL_VALID != 0).then_some(label & LABEL_MASK),
@@ -198,6 +202,7 @@ impl HotFlow {
             EgressKind::Bridged => 0,
             EgressKind::Routed => 1,
             EgressKind::FromFabric => 2,
+            EgressKind::Member => 3,
         };
         let egress = u64::from(compiled.nexthop.0) & INDEX_MASK
             | (u64::from(compiled.bridge.0) & INDEX_MASK) << SLOT_BITS
@@ -271,9 +276,12 @@ mod tests {
         nexthops.advance(NexthopSlot(0x12fe));
         hot.compile(state, 9, &nexthops, &compiled);
         assert_eq!(hot.compiled(state, 9, &nexthops), Some(compiled));
-        let unbridged = Compiled { bridge: BridgeIndex::NONE, label: None, ..compiled };
-        hot.compile(state, 9, &nexthops, &unbridged);
-        assert_eq!(hot.compiled(state, 9, &nexthops), Some(unbridged));
+        let kinds = [EgressKind::Bridged, EgressKind::Routed, EgressKind::Member, EgressKind::FromFabric];
+        for kind in kinds {
+            let unbridged = Compiled { bridge: BridgeIndex::NONE, label: None, kind, ..compiled };
+            hot.compile(state, 9, &nexthops, &unbridged);
+            assert_eq!(hot.compiled(state, 9, &nexthops), Some(unbridged));
+        }
     }
 
     #[test]
