@@ -72,6 +72,11 @@ impl fmt::Display for Flows {
         )?;
         let recompiled: Vec<String> = self.recompiled.iter().map(u64::to_string).collect();
         writeln!(f, "compiled anew after changes, by worker: {}", recompiled.join(" "))?;
+        let all = self.vrf_quotas.iter().chain(&self.vif_quotas);
+        if all.clone().next().is_some() {
+            let refused: u64 = all.map(|quota| quota.refused).sum();
+            writeln!(f, "{refused} packets of new flows refused by quotas (part of drop_new_flow)")?;
+        }
         for (what, quotas) in [("vrf", &self.vrf_quotas), ("vif", &self.vif_quotas)] {
             if !quotas.is_empty() {
                 writeln!(f, "{what:<7} {:>14} {:>14}", "flow entries", "refused")?;

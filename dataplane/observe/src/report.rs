@@ -246,6 +246,7 @@ mod tests {
                 used: 12_345,
                 evicted: 678,
                 recompiled: vec![4321],
+                vrf_quotas: vec![Quota { number: 1, used: 900, refused: 11 }],
                 vif_quotas: vec![Quota { number: 3, used: 900, refused: 77 }],
                 ..Flows::default()
             },
@@ -270,6 +271,7 @@ mod tests {
             "678",
             "4321",
             " 77",
+            "88 packets of new flows refused by quotas",
         ] {
             assert!(text.contains(part), "{part} is missing in:\n{text}");
         }
