@@ -11,4 +11,5 @@ mod datagram;
 mod flow_request;
 mod serving;
 pub mod setup;
+mod thread_clock;
 pub mod tsc;

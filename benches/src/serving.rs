@@ -4,17 +4,20 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::mpsc::channel;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use anyhow::Context;
-use nix::time::{ClockId, clock_gettime};
+use nix::unistd::gettid;
 use vr_io::Port;
 use vr_runtime::{Opened, PortFactory, Queue, Workers};
 use vr_shim::{About, Server};
 use vr_tables::control::{AttachError, Tables};
 use vr_tables::vif::Vif;
 use vr_types::VifId;
+
+use crate::thread_clock::ThreadClock;
 
 /// Ports that were made beforehand.
 #[derive(Default)]
@@ -38,8 +41,7 @@ impl PortFactory for Prepared {
 /// The control thread.
 pub(crate) struct Serving {
     stop: Arc<AtomicBool>,
-    /// Nanoseconds that the thread has had the processor.
-    processor_time: Arc<AtomicU64>,
+    clock: ThreadClock,
     /// System calls to serve clients.
     calls: Arc<AtomicU64>,
     thread: JoinHandle<anyhow::Result<Tables>>,
@@ -53,25 +55,25 @@ impl Serving {
         mut workers: Workers<Prepared>,
     ) -> anyhow::Result<Self> {
         let mut server = Server::bind(directory, About::version("bench"))?;
-        let (stop, processor_time) = (Arc::<AtomicBool>::default(), Arc::<AtomicU64>::default());
-        let calls = Arc::<AtomicU64>::default();
-        let (stopped, time, made) = (Arc::clone(&stop), Arc::clone(&processor_time), Arc::clone(&calls));
+        let (stop, calls) = (Arc::<AtomicBool>::default(), Arc::<AtomicU64>::default());
+        let (stopped, made) = (Arc::clone(&stop), Arc::clone(&calls));
+        let (number, numbers) = channel();
         let thread = std::thread::Builder::new().name("control".to_owned()).spawn(move || {
+            number.send(gettid())?;
             while !stopped.load(Relaxed) {
                 let polled = server.poll(&mut tables, &mut workers, Duration::from_millis(10), None)?;
                 made.fetch_add(polled.calls, Relaxed);
                 tables.housekeep();
-                let now = clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID)?;
-                time.store(Duration::from(now).as_nanos() as u64, Relaxed);
             }
             Ok(tables)
         })?;
-        Ok(Self { stop, processor_time, calls, thread })
+        let clock = ThreadClock::of(numbers.recv().context("the control thread has not started")?);
+        Ok(Self { stop, clock, calls, thread })
     }
 
-    /// How long the thread has had the processor, but for what it does just now.
-    pub(crate) fn processor_time(&self) -> Duration {
-        Duration::from_nanos(self.processor_time.load(Relaxed))
+    /// How long the thread has had the processor.
+    pub(crate) fn processor_time(&self) -> anyhow::Result<Duration> {
+        self.clock.read()
     }
 
     /// How many system calls the thread has made to serve its clients.

@@ -72,10 +72,10 @@ impl Plan {
         for kind in [objects::nexthops, objects::routes, objects::flows] {
             // Encoding is the client's work and not part of what is measured.
             let requests: Requests = kind(self);
-            let (cpu, start) = (served.processor_time(), Instant::now());
+            let (cpu, start) = (served.processor_time()?, Instant::now());
             client.program(&requests)?;
             let seconds = start.elapsed().as_secs_f64();
-            let cpu = served.processor_time().saturating_sub(cpu).as_secs_f64();
+            let cpu = served.processor_time()?.saturating_sub(cpu).as_secs_f64();
             let Requests { what, objects, messages, .. } = requests;
             phases.push(Phase {
                 what,

@@ -81,7 +81,7 @@ impl Served {
         Ok((Self { serving, before, _fabric: fabric }, Ends { sender, receiver, pool }))
     }
 
-    pub(super) fn processor_time(&self) -> Duration {
+    pub(super) fn processor_time(&self) -> anyhow::Result<Duration> {
         self.serving.processor_time()
     }
 

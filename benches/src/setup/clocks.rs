@@ -2,34 +2,10 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, ensure};
-use nix::time::{ClockId, clock_gettime};
 use vr_runtime::PortEntry;
 
 use super::node::UnderTest;
-
-/// The clock of the processor time of another thread of this process.
-pub(super) struct ThreadClock(ClockId);
-
-impl ThreadClock {
-    /// The clock of the thread with a name.
-    pub(super) fn find(name: &str) -> anyhow::Result<Self> {
-        let mut found = Vec::new();
-        for thread in std::fs::read_dir("/proc/self/task").context("reading the list of threads")? {
-            let thread = thread?;
-            if std::fs::read_to_string(thread.path().join("comm")).is_ok_and(|comm| comm.trim_end() == name) {
-                found.extend(thread.file_name().to_str().and_then(|number| number.parse::<i32>().ok()));
-            }
-        }
-        ensure!(found.len() == 1, "there are {} threads named {name}", found.len());
-        // How Linux makes the number of such a clock of that of the thread: `CPUCLOCK_PERTHREAD | CPUCLOCK_SCHED`.
-        Ok(Self(ClockId::from_raw(!found[0] << 3 | 6)))
-    }
-
-    fn read(&self) -> anyhow::Result<Duration> {
-        Ok(clock_gettime(self.0).context("reading the clock of a thread")?.into())
-    }
-}
+use crate::thread_clock::ThreadClock;
 
 /// Time spent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,8 +25,8 @@ pub(super) struct Reading {
 }
 
 impl Reading {
-    /// Until now. The clocks are those of the worker and of the control thread.
-    pub(super) fn take(node: &UnderTest, [worker, control]: &[ThreadClock; 2]) -> anyhow::Result<Self> {
+    /// Until now. The clock is that of the worker's thread.
+    pub(super) fn take(node: &UnderTest, worker: &ThreadClock) -> anyhow::Result<Self> {
         let workers = node.monitor.workers();
         let calls = |port: PortEntry| {
             let figures = port.counters.figures();
@@ -59,7 +35,7 @@ impl Reading {
         Ok(Self {
             busy: Duration::from_nanos(workers.iter().map(|worker| worker.busy_ns).sum()),
             worker: worker.read()?,
-            control: control.read()?,
+            control: node.control_time()?,
             control_calls: node.control_calls(),
             worker_calls: node.monitor.ports().into_iter().map(calls).sum(),
             passes: workers.iter().map(|worker| worker.busy_passes).sum(),

@@ -3,6 +3,7 @@
 use std::net::Ipv4Addr;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use agent_sim::topology::{AGENT_VIF, FABRIC_VIF, HOST_VIF, Network, Node, Pod, Topology, pod_vif};
 use anyhow::Context;
@@ -54,6 +55,11 @@ impl UnderTest {
         let pods = Pods::new(&topology, guest, fabric, pool);
         let serving = Serving::start(directory, tables, workers)?;
         Ok((Self { topology, monitor, serving, _held: (socket, host) }, pods))
+    }
+
+    /// How long the control thread has had a processor.
+    pub(super) fn control_time(&self) -> anyhow::Result<Duration> {
+        self.serving.processor_time()
     }
 
     /// System calls that the control thread has made to serve its clients.

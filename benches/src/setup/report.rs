@@ -16,11 +16,12 @@ pub fn print(outcome: &Outcome) {
     println!(
         "flow set-up, traps answered {answers}, {rounds} rounds of {pairs} pairs: median (least-largest)"
     );
-    let lines: [Line; 8] = [
+    let lines: [Line; 9] = [
         ("pairs a second", |round| round.pairs_per_second),
         ("dataplane, cycles a pair", |round| round.worker_cycles_per_pair + round.control_cycles_per_pair),
-        ("  worker, passes with work", |round| round.worker_cycles_per_pair),
+        ("  worker", |round| round.worker_cycles_per_pair),
         ("  control thread", |round| round.control_cycles_per_pair),
+        ("worker, passes with work", |round| round.worker_pass_cycles_per_pair),
         ("worker's thread as a whole", |round| round.worker_thread_cycles_per_pair),
         ("system calls, control thread", |round| round.control_calls_per_pair),
         ("  worker, on its ports", |round| round.worker_calls_per_pair),

@@ -256,9 +256,11 @@ impl<const HEADER: usize> Sender<HEADER> {
             let body = libc::iovec { iov_base: bytes.as_mut_ptr().cast(), iov_len: bytes.len() };
             let head = libc::iovec { iov_base: self.headers[i].as_mut_ptr().cast(), iov_len: HEADER };
             self.iovecs[i] = [head, body];
+            // The kernel takes a single part in a shorter way.
+            let parts = &mut self.iovecs[i][usize::from(HEADER == 0)..];
             let message = &mut self.messages[i].msg_hdr;
-            message.msg_iov = self.iovecs[i].as_mut_ptr();
-            message.msg_iovlen = 2;
+            message.msg_iov = parts.as_mut_ptr();
+            message.msg_iovlen = parts.len() as _;
         }
     }
 

@@ -1,7 +1,6 @@
 //! Where packets wait: queues that share one store of bounded size.
 
-use std::collections::HashMap;
-
+use hashbrown::HashMap;
 use vr_frame::FramePool;
 use vr_types::FlowIndex;
 
