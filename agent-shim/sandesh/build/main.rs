@@ -1,6 +1,7 @@
 //! Turns the two tables of the specification into Rust: `schema/sandesh-messages.tsv` becomes one struct
 //! per message and the wire tables of the codec, `schema/constants.tsv` the constants of their fields.
 
+mod codec;
 mod constants;
 mod messages;
 mod tsv;

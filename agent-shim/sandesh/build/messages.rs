@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 
+use crate::codec;
 use crate::tsv;
 
 /// Fields that were a single number in the releases between R2.20 and the current one and are a list now
@@ -9,31 +10,31 @@ use crate::tsv;
 const ONCE_SCALAR: [(&str, &str); 2] =
     [("vr_nexthop_req", "nhr_encap_oif_id"), ("vr_interface_req", "vifr_cross_connect_idx")];
 
-struct Message<'a> {
+pub(crate) struct Message<'a> {
     /// Name on the wire.
     name: &'a str,
     /// Name of the struct.
-    ident: String,
-    fields: Vec<Field<'a>>,
+    pub(crate) ident: String,
+    pub(crate) fields: Vec<Field<'a>>,
 }
 
-struct Field<'a> {
-    name: &'a str,
+pub(crate) struct Field<'a> {
+    pub(crate) name: &'a str,
     meaning: &'a str,
     /// Type in the current schema, or in R2.20's where only that has the field; decides the Rust type.
-    kind: Type,
-    current: Option<Wire>,
+    pub(crate) kind: Type,
+    pub(crate) current: Option<Wire>,
     r220: Option<Wire>,
     once_scalar: bool,
 }
 
-struct Wire {
-    id: i16,
+pub(crate) struct Wire {
+    pub(crate) id: i16,
     kind: Type,
 }
 
 #[derive(Clone, Copy)]
-enum Type {
+pub(crate) enum Type {
     /// Name of the newtype of an I32 that is an enum.
     Enum(&'static str),
     Int(Int),
@@ -43,9 +44,26 @@ enum Type {
 
 /// An integer: its name among the wire types and in Rust.
 #[derive(Clone, Copy)]
-struct Int {
-    wire: &'static str,
-    rust: &'static str,
+pub(crate) struct Int {
+    pub(crate) wire: &'static str,
+    pub(crate) rust: &'static str,
+}
+
+impl Int {
+    /// Name of its type byte.
+    pub(crate) fn code(self) -> String {
+        self.wire.to_uppercase()
+    }
+
+    /// Bytes on the wire.
+    pub(crate) fn width(self) -> usize {
+        match self.wire {
+            "Byte" => 1,
+            "I16" | "U16" => 2,
+            "I32" | "U32" => 4,
+            _ => 8,
+        }
+    }
 }
 
 pub(crate) fn generate(table: &str) -> Result<String, String> {
@@ -140,12 +158,21 @@ impl Type {
     }
 
     /// Variant of `Value` and `ValueMut` for a field of this type.
-    fn variant(self) -> String {
+    pub(crate) fn variant(self) -> String {
         match self {
             Self::Enum(_) => "I32".to_owned(),
             Self::Int(int) => int.wire.to_owned(),
             Self::Text => "Text".to_owned(),
             Self::List(int) => format!("{}s", int.wire),
+        }
+    }
+
+    /// What follows the name of the field in Rust, and the integer that it is then, if it is one.
+    pub(crate) fn number(self) -> Option<(&'static str, Int)> {
+        match self {
+            Self::Enum(_) => Some((".0", Int { wire: "I32", rust: "i32" })),
+            Self::Int(int) => Some(("", int)),
+            Self::Text | Self::List(_) => None,
         }
     }
 
@@ -195,24 +222,8 @@ fn write_record(out: &mut String, message: &Message) {
         }
         _ = writeln!(out, "            _ => return None,\n        }})\n    }}\n");
     }
-    write_set_number(out, message);
+    codec::write(out, message);
     _ = writeln!(out, "}}\n");
-}
-
-/// Writes what takes the numbers of a message that is read.
-fn write_set_number(out: &mut String, message: &Message) {
-    _ = writeln!(out, "    fn set_number(&mut self, index: usize, bits: u64) -> bool {{");
-    _ = writeln!(out, "        match index {{");
-    for (index, field) in message.fields.iter().enumerate() {
-        let (inner, kind) = match field.kind {
-            Type::Enum(_) => (".0", "i32"),
-            Type::Int(int) => ("", int.rust),
-            Type::Text | Type::List(_) => continue,
-        };
-        let cast = if kind == "u64" { String::new() } else { format!(" as {kind}") };
-        _ = writeln!(out, "            {index} => self.{}{inner} = bits{cast},", field.name);
-    }
-    _ = writeln!(out, "            _ => return false,\n        }}\n        true\n    }}");
 }
 
 fn write_kind(out: &mut String, messages: &[Message]) {

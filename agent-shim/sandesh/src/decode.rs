@@ -83,6 +83,9 @@ impl Decoder<'_> {
     }
 
     fn fields(&mut self, kind: Kind, record: &mut dyn Record, place: &mut Place) -> Result<(), Fault> {
+        if self.compat != Compat::R220 {
+            self.input.go_on_with(record.read_in_order(self.input.rest()));
+        }
         let table = kind.wire_fields(self.compat);
         let mut expected = 0;
         loop {

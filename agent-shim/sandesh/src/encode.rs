@@ -20,8 +20,12 @@ pub fn encode<R: Record + ?Sized>(record: &R, compat: Compat, out: &mut Vec<u8>)
     let name = kind.name();
     out.extend_from_slice(&(name.len() as i32).to_be_bytes());
     out.extend_from_slice(name.as_bytes());
-    for (field, value) in fields(record, compat) {
-        put(*field, value, out);
+    if compat == Compat::Current {
+        record.write_in_order(out);
+    } else {
+        for (field, value) in fields(record, compat) {
+            put(*field, value, out);
+        }
     }
     out.push(wire_type::STOP);
 }
@@ -43,7 +47,8 @@ fn fields<R: Record + ?Sized>(
     table.iter().filter_map(|field| Some((field, record.value(usize::from(field.index))?)))
 }
 
-fn put(field: WireField, value: Value<'_>, out: &mut Vec<u8>) {
+/// Appends one field.
+pub(crate) fn put(field: WireField, value: Value<'_>, out: &mut Vec<u8>) {
     let [high, low] = field.id.to_be_bytes();
     out.extend_from_slice(&[field.kind.code(), high, low]);
     match (field.kind, value) {

@@ -52,6 +52,11 @@ impl<'a> Input<'a> {
         self.rest
     }
 
+    /// Goes on with these, which are the last ones of those not yet read.
+    pub(crate) fn go_on_with(&mut self, rest: &'a [u8]) {
+        self.rest = rest;
+    }
+
     pub(crate) fn take(&mut self, count: usize) -> Result<&'a [u8], Fault> {
         let (taken, rest) = self.rest.split_at_checked(count).ok_or(Fault::Truncated)?;
         self.rest = rest;

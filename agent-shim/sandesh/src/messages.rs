@@ -11,7 +11,8 @@
     reason = "generated from a table whose names and sizes are given"
 )]
 
-use crate::constants::{FlowOp, SandeshOp};
+use crate::constants::{FlowOp, SandeshOp, wire_type};
+use crate::encode::put;
 use crate::schema::{Int, Schema, WireField, WireType};
 use crate::value::{Record, Value, ValueMut};
 

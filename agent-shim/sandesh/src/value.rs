@@ -20,6 +20,13 @@ pub trait Record {
     /// The low bits of `bits` become field number `index` of [`Kind::fields`]; false if that is no number.
     fn set_number(&mut self, index: usize, bits: u64) -> bool;
 
+    /// Takes fields from the front of a payload as long as they come as the current release writes them, one after the
+    /// other; what is left then is to be read field by field.
+    fn read_in_order<'a>(&mut self, bytes: &'a [u8]) -> &'a [u8];
+
+    /// Appends all fields as the current release writes them.
+    fn write_in_order(&self, out: &mut Vec<u8>);
+
     /// The field with this name.
     fn get(&self, name: &str) -> Option<Value<'_>> {
         self.value(self.kind().field_index(name)?)
