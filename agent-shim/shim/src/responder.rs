@@ -2,6 +2,7 @@ use sandesh::messages::Message;
 use sandesh::netlink::{Frame, ReplyWriter};
 use sandesh::{Compat, DecodeError, SandeshOp, decode, r220};
 use vr_tables::control::{Datapath, Tables};
+use vr_tables::flow::Expected;
 
 use crate::handlers::{self, Context, info::InfoTexts};
 use crate::{About, MachineSource};
@@ -21,14 +22,16 @@ pub struct Responder {
     messages: Vec<Result<Message, DecodeError>>,
     /// Memory for messages.
     spare: Vec<Message>,
+    /// The flows that they are about, in the same way.
+    flows: Vec<Expected>,
 }
 
 impl Responder {
     /// A responder of a daemon that tells this about itself.
     #[must_use]
     pub fn new(about: About) -> Self {
-        let (messages, spare) = (Vec::new(), Vec::new());
-        Self { about, machine: None, texts: InfoTexts::default(), messages, spare }
+        let (messages, spare, flows) = (Vec::new(), Vec::new(), Vec::new());
+        Self { about, machine: None, texts: InfoTexts::default(), messages, spare, flows }
     }
 
     /// Tells clients what `source` tells about workers and ports.
@@ -55,7 +58,10 @@ impl Responder {
         if compat == Compat::R220 {
             replies = replies.padded().translated(r220::to_r220);
         }
-        handlers::expect(self.messages.iter().flatten(), tables);
+        // They would wait for the memory of one flow after the other.
+        self.flows.extend(self.messages.iter().flatten().filter_map(handlers::expected_flow));
+        tables.flow_table().expect(&self.flows);
+        self.flows.clear();
         let (about, machine) = (&self.about, self.machine.as_ref());
         let mut context = Context { compat, tables, datapath, about, machine, texts: &mut self.texts };
         for message in self.messages.drain(..) {

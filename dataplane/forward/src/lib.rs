@@ -92,12 +92,7 @@ impl Forwarder {
     /// Asks for the entries of flows whose packets are about to be released, so that [`Forwarder::release_held`] does not
     /// wait for one after the other.
     pub fn expect_release(&self, flows: &[FlowIndex]) {
-        for flow in flows {
-            self.shared.flows.prefetch_entry(*flow);
-        }
-        for flow in flows {
-            self.shared.flows.prefetch_reverse(*flow);
-        }
+        self.shared.flows.expect_release(flows);
     }
 
     /// Does what is due at this time: gives up packets that waited too long.

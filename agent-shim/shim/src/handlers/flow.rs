@@ -7,7 +7,7 @@ use sandesh::constants::flow_response_flag::VR_FLOW_RESP_FLAG_DELETED;
 use sandesh::messages::{FlowReq, FlowResponse};
 use sandesh::netlink::ReplyWriter;
 use vr_tables::control::{FlowReply, FlowSpec, Reverse};
-use vr_tables::flow::{FlowAction, FlowFlags, FlowKey, FlowTable};
+use vr_tables::flow::{Expected, FlowAction, FlowFlags, FlowKey};
 use vr_types::{FlowIndex, NexthopId, VrfId, family};
 
 use super::{Context, code};
@@ -36,21 +36,11 @@ pub(super) fn handle(request: &FlowReq, context: &mut Context<'_>, replies: &mut
     replies.object(&object);
 }
 
-/// Asks for the memory that requests which came together will need, so that they do not wait for it one by one.
-pub(super) fn expect<'a>(requests: impl Iterator<Item = &'a FlowReq> + Clone, flows: &FlowTable) {
-    let new = |request: &FlowReq| {
-        let key = if request.fr_index < 0 { key(request, &Ends::forward(request)) } else { None };
-        key.map(|key| key.hash())
-    };
-    for request in requests.clone() {
-        match (new(request), index(request.fr_index)) {
-            (Some(hash), _) => flows.prefetch_tags(hash),
-            (None, Some(index)) => flows.prefetch_entry(index),
-            (None, None) => {}
-        }
-    }
-    for hash in requests.filter_map(new) {
-        flows.prefetch_vacancy(hash);
+/// The flow that a request will change or make, if it can be told.
+pub(super) fn expected(request: &FlowReq) -> Option<Expected> {
+    match index(request.fr_index) {
+        Some(index) => Some(Expected::Entry(index)),
+        None => key(request, &Ends::forward(request)).map(|key| Expected::New(key.hash())),
     }
 }
 

@@ -24,6 +24,7 @@ use sandesh::messages::{FlowReq, Message};
 use sandesh::netlink::ReplyWriter;
 use sandesh::{Compat, Record};
 use vr_tables::control::{CommandError, Datapath, Tables};
+use vr_tables::flow::Expected;
 
 use crate::{About, MachineSource};
 use info::InfoTexts;
@@ -39,10 +40,9 @@ pub(crate) struct Context<'a> {
     pub(crate) texts: &'a mut InfoTexts,
 }
 
-/// To be called before the messages of one frame are handled.
-pub(crate) fn expect<'a>(messages: impl Iterator<Item = &'a Message> + Clone, tables: &Tables) {
-    let requests = messages.filter_map(|message| <&FlowReq>::try_from(message).ok());
-    flow::expect(requests, tables.flow_table());
+/// The flow that a message will change or make.
+pub(crate) fn expected_flow(message: &Message) -> Option<Expected> {
+    <&FlowReq>::try_from(message).ok().and_then(flow::expected)
 }
 
 /// The table of handlers. Each gives exactly one response.

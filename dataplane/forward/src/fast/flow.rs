@@ -44,7 +44,7 @@ pub(super) fn find_candidates(full: &Full<'_>, lane: Lane, meta: &mut [PktMeta; 
             Tagged::Overflow => chained |= 1 << position,
             Tagged::Nowhere => {
                 meta.flow = FlowIndex::NONE.0;
-                full.flows.prefetch_vacancy(hash_of(meta));
+                full.flows.expect_new(hash_of(meta));
             }
         }
     }

@@ -8,7 +8,6 @@ use super::key::{FlowHash, FlowKey};
 use super::layout::{FlowAction, HENTRY_VALID, SharedFlow};
 use super::state::State;
 use super::table::{CHAIN_MAX, CHAINED, FlowTable, LOCKED, TAG_BITS, TAG_MASK, TRIES};
-use crate::prefetch::prefetch;
 
 /// Why no entry was made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -43,42 +42,6 @@ impl FlowTable {
 
     fn unlock(&self, bucket: u32, word: u64) {
         self.tags[bucket as usize / 4].store(word, Ordering::Release);
-    }
-
-    /// Asks for the lines of the entry that [`FlowTable::insert`] will take, if nobody else comes first. Its tags should be
-    /// there already: [`FlowTable::prefetch_tags`].
-    #[inline]
-    pub fn prefetch_vacancy(&self, hash: FlowHash) {
-        let bucket = self.geometry.bucket(hash.primary);
-        let Some(word) = self.tags.get(bucket as usize / 4) else { return };
-        let word = word.load(Ordering::Relaxed);
-        if let Some(slot) = (0..4).find(|slot| word >> (slot * TAG_BITS) & TAG_MASK == 0) {
-            self.prefetch_entry(FlowIndex(bucket + slot));
-        }
-    }
-
-    /// Asks for all lines of an entry that its change needs.
-    #[inline]
-    pub fn prefetch_entry(&self, index: FlowIndex) {
-        let entry =
-            (self.shared.get(index.index()), self.hot.get(index.index()), self.foreign.get(index.index()));
-        if let (Some(shared), Some(hot), Some(foreign)) = entry {
-            prefetch(&shared.hash_flags);
-            prefetch(&shared.reverse);
-            prefetch(&shared.tcp_ack);
-            prefetch(hot);
-            prefetch(foreign);
-        }
-    }
-
-    /// Asks for what the source check of an entry reads of the one that it is linked to. The entry should be there already.
-    #[inline]
-    pub fn prefetch_reverse(&self, index: FlowIndex) {
-        let Some(shared) = self.shared.get(index.index()) else { return };
-        if let Some(reverse) = self.shared.get(shared.reverse.load(Ordering::Relaxed) as usize) {
-            prefetch(&reverse.hash_flags);
-            prefetch(&reverse.ecmp_index);
-        }
     }
 
     /// Makes an entry in HOLD and publishes it once `prepare` has filled in the rest of its shared half, whose counters

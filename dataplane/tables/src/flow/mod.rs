@@ -10,6 +10,7 @@ mod burst;
 mod change;
 mod count;
 mod evict;
+mod expect;
 mod fold;
 mod foreign;
 mod holds;
@@ -31,6 +32,7 @@ mod view;
 
 pub use burst::{Burst, BurstLimits};
 pub(crate) use evict::Candidate;
+pub use expect::Expected;
 pub use fold::FlowFolding;
 pub use holds::HoldCounters;
 pub use hot::{Compiled, EgressKind, HotFlow};
