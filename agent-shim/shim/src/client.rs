@@ -14,7 +14,7 @@ use crate::{Recorder, Responder};
 /// Replies that a client may leave unread before its requests have to wait, in bytes.
 const QUEUE_LIMIT: usize = 256 * 1024;
 /// Reads before other clients have their turn.
-const READS: usize = 8;
+const READS: usize = 2;
 /// Bytes of replies that are written at once, in whole messages: as many as a socket takes entirely or not at all.
 const WRITE: usize = 16 * 1024;
 
@@ -47,7 +47,16 @@ impl Client {
 
     /// Whether requests are taken from it now.
     pub(crate) fn wants_input(&self) -> bool {
-        !self.ended && self.queue.len() < QUEUE_LIMIT
+        !self.ended && self.has_room()
+    }
+
+    /// Whether requests that have arrived can be answered now.
+    pub(crate) fn has_requests(&self) -> bool {
+        self.has_room() && self.reader.has_frame()
+    }
+
+    fn has_room(&self) -> bool {
+        self.queue.len() < QUEUE_LIMIT
     }
 
     /// Whether replies wait to be sent.
@@ -63,32 +72,48 @@ impl Client {
         datapath: &mut dyn Datapath,
         mut recorder: Option<&mut Recorder>,
     ) -> io::Result<usize> {
-        let mut requests = 0;
+        // Some may be left, because there were too many replies.
+        let mut requests = self.answer(responder, tables, datapath, recorder.as_deref_mut())?;
         for _ in 0..READS {
             if !self.wants_input() {
                 break;
             }
-            let mut drained = false;
             self.calls += 1;
             match self.reader.read_from(&mut self.stream) {
                 Ok(0) => self.ended = true,
-                Ok(_) => drained = !self.reader.is_full(),
+                Ok(_) => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(error) => return Err(error),
             }
-            while let Some(frame) = self.reader.next_frame().map_err(io::Error::other)? {
-                let before = self.queue.bytes.len();
-                responder.answer(&frame, &mut self.compat, tables, datapath, &mut self.queue.bytes);
-                if let Some(recorder) = &mut recorder {
-                    recorder.note(self.number, frame.bytes, &self.queue.bytes[before..]);
-                }
-                requests += 1;
-            }
             // The next read would find nothing, or what comes later: then it is the next poll that says so.
+            let drained = !self.reader.is_full();
+            requests += self.answer(responder, tables, datapath, recorder.as_deref_mut())?;
             if drained {
                 break;
             }
+        }
+        Ok(requests)
+    }
+
+    /// Executes requests as long as their replies have room.
+    fn answer(
+        &mut self,
+        responder: &mut Responder,
+        tables: &mut Tables,
+        datapath: &mut dyn Datapath,
+        mut recorder: Option<&mut Recorder>,
+    ) -> io::Result<usize> {
+        let mut requests = 0;
+        while self.has_room()
+            && let Some(frame) = self.reader.next_frame().map_err(io::Error::other)?
+        {
+            let before = self.queue.bytes.len();
+            responder.answer(&frame, &mut self.compat, tables, datapath, &mut self.queue.bytes);
+            if let Some(recorder) = &mut recorder {
+                recorder.note(self.number, frame.bytes, &self.queue.bytes[before..]);
+            }
+            requests += 1;
         }
         Ok(requests)
     }
@@ -109,7 +134,8 @@ impl Client {
     /// Whether the connection is over: everything was answered and sent, or the client has taken nothing
     /// for so long.
     pub(crate) fn is_over(&self, now: Instant, patience: Duration) -> bool {
-        (self.ended && self.queue.len() == 0) || now.duration_since(self.progress) > patience
+        (self.ended && self.queue.len() == 0 && !self.reader.has_frame())
+            || now.duration_since(self.progress) > patience
     }
 }
 

@@ -166,7 +166,7 @@ impl Server {
         let mut broken = vec![false; self.clients.len()];
         for (client, (readable, broken)) in self.clients.iter_mut().zip(ready.clients.iter().zip(&mut broken))
         {
-            if *readable {
+            if *readable || client.has_requests() {
                 match client.serve(&mut self.responder, tables, datapath, self.recorder.as_mut()) {
                     Ok(requests) => polled.requests += requests,
                     Err(error) => {
@@ -198,6 +198,7 @@ impl Server {
         if let Some(wake) = wake {
             fds.push(PollFd::new(wake, PollFlags::POLLIN));
         }
+        let timeout = if self.clients.iter().any(Client::has_requests) { Duration::ZERO } else { timeout };
         let millis = timeout.as_micros().div_ceil(1000).min(i32::MAX as u128) as i32;
         match poll(&mut fds, PollTimeout::try_from(millis).unwrap_or(PollTimeout::MAX)) {
             Ok(_) | Err(Errno::EINTR) => {}

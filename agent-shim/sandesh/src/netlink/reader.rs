@@ -60,6 +60,13 @@ impl FrameReader {
         Ok(count)
     }
 
+    /// Whether [`next_frame`](Self::next_frame) has a message, or an error.
+    #[must_use]
+    pub fn has_frame(&self) -> bool {
+        let length = self.pending_len().unwrap_or(Some(0));
+        length.is_some_and(|length| length <= self.pending().len())
+    }
+
     /// Whether the last read filled the buffer, so that there may be more to read.
     #[must_use]
     pub fn is_full(&self) -> bool {

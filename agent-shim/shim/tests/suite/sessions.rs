@@ -1,6 +1,7 @@
 //! Many clients at a time, and those that do not behave.
 
 use std::io::{ErrorKind, Read, Write};
+use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
@@ -140,6 +141,27 @@ fn clients_vanish_in_the_middle_of_a_reply() {
     }
     let mut clients: Vec<Client> = (1..CLIENTS).map(|_| served.connect()).collect();
     clients.iter_mut().for_each(serves);
+}
+
+/// They are not forgotten, though nothing more comes.
+#[test]
+fn requests_wait_for_room_for_their_replies() {
+    const REQUESTS: usize = 300;
+    let served = Served::new();
+    let mut other = served.connect();
+    for number in 16..500 {
+        assert_eq!(other.ask(&label(number)).0, 0);
+    }
+    let dump = MplsReq { h_op: SandeshOp::DUMP, mr_marker: -1, ..MplsReq::default() };
+    let mut client = served.connect();
+    client.stream.write_all(&framed(&Header::request(0), &[&dump]).repeat(REQUESTS)).unwrap();
+    client.stream.shutdown(Shutdown::Write).unwrap();
+    std::thread::sleep(Duration::from_millis(50));
+    serves(&mut other);
+    for _ in 0..REQUESTS {
+        assert_eq!(client.read_all().len(), 2);
+    }
+    assert!(is_closed(&mut client));
 }
 
 /// Sixteen objects fit into one netlink message; a refused one does not stop those behind it.
