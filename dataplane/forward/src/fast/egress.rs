@@ -98,7 +98,7 @@ fn pass_tables(full: &Full<'_>, tally: &mut Tally, meta: &PktMeta, packet: &mut 
         tally.vrf.translates += u32::from(inner != 0);
     }
     if meta.policy {
-        let ethernet = if meta.egress == Egress::Delivered { 0 } else { ETHERNET };
+        let ethernet = if meta.egress.is_delivered() { 0 } else { ETHERNET };
         let ack =
             if meta.is_tcp() { acknowledgement(packet.frame.bytes(), inner + ethernet + INET) } else { None };
         flow::count(full, meta, packet.frame.len() - inner, ack);
@@ -106,8 +106,8 @@ fn pass_tables(full: &Full<'_>, tally: &mut Tally, meta: &PktMeta, packet: &mut 
     if meta.translated {
         translate::translate(full, meta, packet);
     }
+    tally.vrf.balanced += u32::from(meta.egress.is_by_member());
     if meta.egress.is_routed() {
-        tally.vrf.balanced += u32::from(meta.egress == Egress::Balanced);
         // What goes on in another VRF is routed whatever its MAC.
         tally.vrf.l2_receives += u32::from(meta.bridge != BridgeIndex::NONE.0);
         if let Some(header) = inet_header(packet) {
@@ -128,7 +128,7 @@ fn to_guest(
     let inner = usize::from(meta.inner);
     // The stage that parsed the packet saw that many bytes. A partial checksum stays where it is: only frames of
     // guests have one here, and those lose nothing in front.
-    let _ = packet.frame.pull(if meta.egress == Egress::Delivered { inner - ETHERNET } else { inner });
+    let _ = packet.frame.pull(if meta.egress.is_delivered() { inner - ETHERNET } else { inner });
     if meta.egress == Egress::Bridged {
         tally.vrf.l2_encaps += 1;
         return;

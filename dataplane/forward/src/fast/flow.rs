@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering::Relaxed;
 
 use vr_frame::BATCH;
-use vr_tables::flow::{EgressKind, FlowHash, Tagged};
+use vr_tables::flow::{Compiled, EgressKind, FlowHash, Tagged};
 use vr_tables::nexthop::{NexthopAction, NexthopFlags, NexthopSlot};
 use vr_tables::prefetch::prefetch;
 use vr_types::{BridgeIndex, FlowIndex, VrfId};
@@ -11,7 +11,7 @@ use vr_wire::hash;
 
 use super::meta::{Egress, PktMeta};
 use super::{Lane, positions};
-use crate::full::Full;
+use crate::full::{Full, Redirection};
 
 const fn hash_of(meta: &PktMeta) -> FlowHash {
     FlowHash { primary: meta.hash[0], secondary: meta.hash[1] }
@@ -109,6 +109,9 @@ impl<'a> Verdicts<'a> {
         }
         match compiled.kind {
             EgressKind::FromFabric if meta.inner == 0 => return None,
+            EgressKind::FromFabric if compiled.label.is_some() => {
+                redirect(self.full, meta, state.translates(), &compiled)?;
+            }
             EgressKind::FromFabric => {
                 // What was counted on the way to a bridge entry belongs to the VRF of that, and a translated packet
                 // keeps its nexthop in that one's VRF only.
@@ -126,6 +129,7 @@ impl<'a> Verdicts<'a> {
                 meta.label = compiled.label.unwrap_or(PktMeta::NO_LABEL);
                 if kind == EgressKind::Member {
                     find_member(self.full, meta)?;
+                    meta.egress = Egress::RoutedByMember;
                 }
                 meta.bridge = compiled.bridge.0;
                 if compiled.bridge != BridgeIndex::NONE {
@@ -154,7 +158,25 @@ fn find_member(full: &Full<'_>, meta: &mut PktMeta) -> Option<()> {
     let member = composite.members.get(meta.label as usize)?.as_ref()?;
     meta.nexthop = member.nexthop.0;
     meta.label = member.label.unwrap_or(PktMeta::NO_LABEL);
-    meta.egress = Egress::Balanced;
+    Some(())
+}
+
+/// A packet from the fabric takes the nexthop that was compiled for it. Apart as well.
+#[inline(never)]
+fn redirect(full: &Full<'_>, meta: &mut PktMeta, translates: bool, compiled: &Compiled) -> Option<()> {
+    let Redirection { moved, position } = Redirection::from_label(compiled.label?);
+    // A translated packet moves if the nexthop that it came to is in another VRF than its flow goes on in.
+    let moves = translates && meta.vrf != compiled.vrf.0;
+    let same = moves == moved && (moved || meta.nexthop == compiled.nexthop.0);
+    if !same || meta.egress != Egress::Delivered {
+        return None;
+    }
+    meta.nexthop = compiled.nexthop.0;
+    if let Some(position) = position {
+        meta.label = position;
+        find_member(full, meta)?;
+        meta.egress = Egress::DeliveredByMember;
+    }
     Some(())
 }
 

@@ -58,16 +58,30 @@ pub(super) enum Egress {
     /// As the IP packet that it is, TTL less one.
     Routed,
     /// The same, by a member of a composite.
-    Balanced,
+    RoutedByMember,
     /// As the IP packet behind a label, TTL unchanged.
     Delivered,
+    /// The same, by a member of a composite.
+    DeliveredByMember,
 }
 
 impl Egress {
     /// Whether the packet is routed here.
     #[inline]
     pub(super) const fn is_routed(self) -> bool {
-        matches!(self, Self::Routed | Self::Balanced)
+        matches!(self, Self::Routed | Self::RoutedByMember)
+    }
+
+    /// Whether the packet came without an Ethernet header.
+    #[inline]
+    pub(super) const fn is_delivered(self) -> bool {
+        matches!(self, Self::Delivered | Self::DeliveredByMember)
+    }
+
+    /// Whether the packet passes a composite.
+    #[inline]
+    pub(super) const fn is_by_member(self) -> bool {
+        matches!(self, Self::RoutedByMember | Self::DeliveredByMember)
     }
 }
 

@@ -4,7 +4,7 @@ use vr_frame::Packet;
 use vr_tables::flow::Translation;
 use vr_types::FlowIndex;
 
-use super::meta::{Egress, PktMeta};
+use super::meta::PktMeta;
 use crate::full::Full;
 
 const ETHERNET: usize = 14;
@@ -18,7 +18,7 @@ const UDP_CHECKSUM: usize = INET + 6;
 
 #[inline]
 fn packet_at(meta: &PktMeta) -> usize {
-    usize::from(meta.inner) + if meta.egress == Egress::Delivered { 0 } else { ETHERNET }
+    usize::from(meta.inner) + if meta.egress.is_delivered() { 0 } else { ETHERNET }
 }
 
 /// Whether all fields that change are there.

@@ -5,7 +5,7 @@ use vr_tables::bridge::BridgeKey;
 use vr_tables::flow::Source;
 use vr_tables::nexthop::{NexthopAction, NexthopFamily, NexthopFlags, NexthopSlot};
 use vr_tables::vif::Vif;
-use vr_types::{BridgeIndex, Label, Mac, NexthopId, Vni, VrfId};
+use vr_types::{BridgeIndex, Label, Mac, NexthopId, VifId, Vni, VrfId};
 
 use super::guest::{changes_connection, key};
 use super::meta::{Egress, PktMeta};
@@ -54,7 +54,7 @@ pub(super) struct Arrivals<'a> {
     entry: Option<Guest>,
 }
 
-/// What the flow stage has to know of a nexthop that leads to a guest's interface.
+/// What the flow stage has to know of a nexthop that leads to a guest's interface, or to those of several guests.
 #[derive(Clone, Copy)]
 struct Guest {
     nexthop: NexthopSlot,
@@ -227,15 +227,25 @@ fn guest_of_label(full: &Full<'_>, label: Label) -> Option<Guest> {
 
 fn guest(full: &Full<'_>, slot: NexthopSlot) -> Option<Guest> {
     let nexthop = full.tables.nexthop(slot)?;
-    let NexthopAction::Encap(encap) = &nexthop.action else { return None };
     let usable = nexthop.flags.contains(NexthopFlags::VALID)
         && !nexthop.flags.intersects(SPECIAL)
         && nexthop.vrf != VrfId::NONE;
-    // The key of an aggregate is made by the full path only.
-    let vif = full.tables.vif(encap.vif).filter(|vif| usable && vif.details.fat_rules.is_none())?;
+    let key = match &nexthop.action {
+        NexthopAction::Encap(encap) => without_aggregates(full, encap.vif)?.nexthop,
+        NexthopAction::Composite(composite) if nexthop.flags.contains(NexthopFlags::COMPOSITE_ECMP) => {
+            for member in composite.members.iter().flatten() {
+                if let NexthopAction::Encap(encap) = &full.tables.nexthop(member.nexthop)?.action {
+                    without_aggregates(full, encap.vif)?;
+                }
+            }
+            nexthop.id
+        }
+        _ => return None,
+    };
+    usable.then_some(())?;
     Some(Guest {
         nexthop: slot,
-        key: vif.nexthop,
+        key,
         vrf: nexthop.vrf,
         bridged: match nexthop.family {
             NexthopFamily::Inet => false,
@@ -244,6 +254,11 @@ fn guest(full: &Full<'_>, slot: NexthopSlot) -> Option<Guest> {
         },
         policy: nexthop.flags.contains(NexthopFlags::POLICY),
     })
+}
+
+/// An interface. The key of an aggregate is made by the full path only.
+fn without_aggregates<'a>(full: &Full<'a>, vif: VifId) -> Option<&'a Vif> {
+    full.tables.vif(vif).filter(|vif| vif.details.fat_rules.is_none())
 }
 
 /// The inner packet at offset `at`, behind an Ethernet header of `ethernet` bytes or none.

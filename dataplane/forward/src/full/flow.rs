@@ -147,6 +147,7 @@ impl Full<'_> {
         if entry.flags.contains(FlowFlags::NEW_FLOW) {
             self.show_again(pkt, index);
         }
+        let arrival = pkt.nexthop;
         let applied = self.apply(pkt, index, &entry);
         self.evict_if_over(index);
         let translation = applied?;
@@ -154,7 +155,8 @@ impl Full<'_> {
             let checked_by = self.tables.nexthop_slot(entry.source_nexthop).map(NexthopGroup::of);
             pkt.compilable = checked_by.and_then(|checked_by| {
                 let translation = if state.translates() { Some(translation?) } else { None };
-                Some(Compilable { state, checked_by, translation, member: None })
+                let (way, moved) = (pkt.nexthop, pkt.nexthop != arrival);
+                Some(Compilable { state, checked_by, translation, way, moved, member: None })
             });
         }
         Ok(())

@@ -39,6 +39,7 @@ mod tunnel;
 mod tunnel_in;
 mod uplinks;
 
+pub(crate) use compile::Redirection;
 pub(crate) use fragments::{Datagram, Fragments};
 pub(crate) use hold_queue::HoldQueues;
 pub(crate) use ip::decrement_ttl;

@@ -99,20 +99,19 @@ impl Full<'_> {
         let inet = pkt.kind == Kind::Inet;
         let (partial, diagnostic) = (pkt.offload.needs_csum, pkt.diagnostic);
         translate(pkt.l3_mut(), inet, &rewrite, partial, diagnostic).ok_or(DropReason::Misc)?;
-        let moved = self.look_up_again(pkt, entry);
+        self.look_up_again(pkt, entry);
         let links_back = linked.is_some_and(|reverse| reverse.reverse.load(Relaxed) == index.0);
-        Ok(if links_back && !moved { rewrite.compiled(&key) } else { None })
+        Ok(if links_back { rewrite.compiled(&key) } else { None })
     }
 
-    /// A packet from the fabric whose destination changed with its VRF takes the route of the new one. Says whether it
-    /// is such a packet.
-    fn look_up_again(&self, pkt: &mut Pkt, entry: &Entry) -> bool {
+    /// A packet from the fabric whose destination changed with its VRF takes the route of the new one.
+    fn look_up_again(&self, pkt: &mut Pkt, entry: &Entry) {
         if !entry.flags.contains(FlowFlags::VRFT) {
-            return false;
+            return;
         }
-        let Some(nexthop) = pkt.nexthop.and_then(|slot| self.tables.nexthop(slot)) else { return false };
+        let Some(nexthop) = pkt.nexthop.and_then(|slot| self.tables.nexthop(slot)) else { return };
         if nexthop.vrf == pkt.vrf && !nexthop.flags.contains(NexthopFlags::ROUTE_LOOKUP) {
-            return false;
+            return;
         }
         let bytes = pkt.l3();
         let route = match pkt.kind {
@@ -126,7 +125,6 @@ impl Full<'_> {
                 pkt.label_is_vni = false;
             }
         }
-        true
     }
 }
 

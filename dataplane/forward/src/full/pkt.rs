@@ -76,6 +76,10 @@ pub(crate) struct Compilable {
     pub(crate) checked_by: NexthopGroup,
     /// What was written into the packet, if its flow is translated.
     pub(crate) translation: Option<Translation>,
+    /// The nexthop that led to the flow, or the one that the packet takes in its place.
+    pub(crate) way: Option<NexthopSlot>,
+    /// Whether it is the latter: the packet got another destination and VRF.
+    pub(crate) moved: bool,
     /// The ECMP composite that the packet went through, and the position of its member that the flow names.
     pub(crate) member: Option<(NexthopSlot, u8)>,
 }

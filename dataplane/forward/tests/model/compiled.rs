@@ -1,7 +1,7 @@
 //! The fast lanes, with what they have compiled, and the full path give the same frames, answers, counters and entries,
 //! however the tables change in between.
 
-use vr_tables::control::{Datapath, GivenMac, Prefix, RouteSpec, Tables, VifSpec};
+use vr_tables::control::{Datapath, GivenMac, NexthopSpec, Prefix, RouteSpec, Tables, VifSpec};
 use vr_tables::flow::EgressKind;
 use vr_tables::nexthop::{NexthopFamily, NexthopFlags};
 use vr_tables::vif::{ServiceVlan, VifFlags};
@@ -10,7 +10,7 @@ use vr_types::{Label, Mac, NexthopId, VrfId};
 use crate::node::{self, Node};
 use crate::random::Random;
 use crate::request;
-use crate::requests::pair;
+use crate::requests::{pair, service_pair};
 use crate::steps::{Sequence, Step};
 use crate::talk::Talk;
 use crate::world::{
@@ -71,9 +71,10 @@ enum Change {
         flags: NexthopFlags,
         vrf: u16,
     },
-    /// Changes the members of a composite.
+    /// Changes the members of a composite, and its VRF.
     Members {
         of: u32,
+        vrf: u16,
         members: [Option<(u32, u32)>; 3],
     },
     RemoveNexthop(u32),
@@ -126,7 +127,8 @@ impl Change {
                     let leaf = random.of(&[TUNNEL[0], TUNNEL[1], ROUTED[0], ROUTED[1], BALANCED]);
                     (!random.once_in(3)).then(|| (leaf, 70 + random.below(3) as u32))
                 };
-                Self::Members { of: random.of(&[BALANCED, SERVED]), members: [0; 3].map(|_| member(random)) }
+                let members = [0; 3].map(|_| member(random));
+                Self::Members { of: random.of(&[BALANCED, SERVED]), vrf: random.of(&[1, 1, vrf]), members }
             }
             _ => Self::RemoveNexthop(random.of(&[
                 TUNNEL[0],
@@ -134,6 +136,7 @@ impl Change {
                 ROUTED[which],
                 BRIDGED[which],
                 BALANCED,
+                SERVED,
             ])),
         }
     }
@@ -177,7 +180,9 @@ impl Change {
                 spec.vrf = VrfId(vrf);
                 tables.nexthop_add(&spec)
             }
-            Self::Members { of, members } => tables.nexthop_add(&world::composite((of, members))),
+            Self::Members { of, vrf, members } => {
+                tables.nexthop_add(&NexthopSpec { vrf: VrfId(vrf), ..world::composite((of, members)) })
+            }
             Self::RemoveNexthop(id) => tables.nexthop_delete(NexthopId(id)),
         };
         result.err().map(|error| error.to_string())
@@ -198,15 +203,19 @@ enum Event {
 /// Flows of all talks, then what happens to them and to the tables.
 fn events(seed: u64) -> (Sequence, Vec<Event>) {
     let mut sequence = Sequence::random(seed);
-    if seed.is_multiple_of(4) {
-        // To and from what stands behind a composite.
-        for talk in &mut sequence.talks {
-            *talk = Talk { is_inet6: false, guest: talk.guest % 2, far: REMOTE[2], ..*talk };
+    for talk in &mut sequence.talks {
+        match seed % 4 {
+            // To and from what stands behind a composite.
+            0 => *talk = Talk { is_inet6: false, guest: talk.guest % 2, far: REMOTE[2], ..*talk },
+            // To what guests serve.
+            1 => *talk = Talk { is_inet6: false, far: REMOTE[0], ..*talk },
+            _ => {}
         }
     }
     let mut random = Random::new(!seed);
     let mut events = Vec::new();
     for (number, talk) in sequence.talks.iter().enumerate() {
+        let pair = if seed % 4 == 1 { service_pair } else { pair };
         events.extend(pair(&mut random, talk, number).map(|set| Event::Step(Step::Set(set))));
     }
     for step in &sequence.steps {
@@ -249,22 +258,33 @@ fn act(node: &mut Node<'_>, talks: &[Talk], event: &Event) -> (String, node::Fra
     }
 }
 
-/// The number of flows that were compiled at the end of an event, all events together, and of these how many went by a
-/// member of a composite; or a difference.
-fn run(sequence: &Sequence, events: &[Event]) -> Result<[usize; 2], String> {
+/// How many flows were compiled at the end of an event, all events together.
+#[derive(Default)]
+struct Seen {
+    all: u64,
+    /// Routed to a member of a composite.
+    routed: u64,
+    /// From the fabric to a nexthop that was compiled.
+    redirected: u64,
+}
+
+/// What was compiled, or a difference.
+fn run(sequence: &Sequence, events: &[Event], seen: &mut Seen) -> Result<(), String> {
     let has_policy = [0, 1, 2].map(|which| sequence.without_policy != Some(which));
     let mut pools = [node::buffers(), node::buffers()];
     let [fast_pool, full_pool] = &mut pools;
     let mut fast = Node::new(has_policy, sequence.closes_on_rst, true, fast_pool);
     let mut full = Node::new(has_policy, sequence.closes_on_rst, false, full_pool);
-    let mut compiled = [0; 2];
     for (number, event) in events.iter().enumerate() {
         let [ours, reference] = [&mut fast, &mut full].map(|node| act(node, &sequence.talks, event));
         same!(ours, reference, format!("{number}: {event:?}: answer and frames"));
         same!(fast.rows(), full.rows(), format!("{number}: {event:?}: entries"));
-        let now = fast.compiled();
-        compiled[0] += now.len();
-        compiled[1] += now.iter().filter(|(_, kind)| *kind == EgressKind::Member).count();
+        for (_, compiled) in fast.compiled() {
+            seen.all += 1;
+            seen.routed += u64::from(compiled.kind == EgressKind::Member);
+            let is_redirected = compiled.kind == EgressKind::FromFabric && compiled.label.is_some();
+            seen.redirected += u64::from(is_redirected);
+        }
     }
     same!(fast.generations(), full.generations(), "generations");
     same!(fast.totals(), full.totals(), "flow counters");
@@ -275,17 +295,18 @@ fn run(sequence: &Sequence, events: &[Event]) -> Result<[usize; 2], String> {
     for vrf in 0..VRFS {
         same!(fast.vrf_counters(vrf), full.vrf_counters(vrf), format!("counters of VRF {vrf}"));
     }
-    if fast.close() && full.close() { Ok(compiled) } else { Err("frames are missing".to_owned()) }
+    if fast.close() && full.close() { Ok(()) } else { Err("frames are missing".to_owned()) }
 }
 
 fn shrink(sequence: &Sequence, mut events: Vec<Event>) -> (Vec<Event>, String) {
-    let mut error = run(sequence, &events).expect_err("it has failed before");
+    let seen = &mut Seen::default();
+    let mut error = run(sequence, &events, seen).expect_err("it has failed before");
     let mut position = 0;
     while position < events.len() {
         let mut shorter = events.clone();
         shorter.remove(position);
-        match run(sequence, &shorter) {
-            Ok(_) => position += 1,
+        match run(sequence, &shorter, seen) {
+            Ok(()) => position += 1,
             Err(now) => (events, error, position) = (shorter, now, 0),
         }
     }
@@ -294,14 +315,16 @@ fn shrink(sequence: &Sequence, mut events: Vec<Event>) -> (Vec<Event>, String) {
 
 #[test]
 fn what_is_compiled_does_what_the_full_path_does() {
-    let mut all = [0; 2];
+    let mut seen = Seen::default();
     for seed in 0..SEQUENCES {
         let (sequence, events) = events(seed);
-        let compiled = run(&sequence, &events).unwrap_or_else(|_| {
+        if run(&sequence, &events, &mut seen).is_err() {
             let (shortest, error) = shrink(&sequence, events);
             panic!("sequence {seed}:\n{:#?}\n{shortest:#?}\n{error}", sequence.talks)
-        });
-        all = [all[0] + compiled[0], all[1] + compiled[1]];
+        }
     }
-    assert!(all[0] as u64 > SEQUENCES && all[1] as u64 > SEQUENCES / 10, "{all:?} flows were compiled");
+    let Seen { all, routed, redirected } = seen;
+    assert!(all > SEQUENCES, "{all} flows were compiled");
+    assert!(routed > SEQUENCES / 10, "{routed} flows were routed to a member");
+    assert!(redirected > SEQUENCES / 10, "{redirected} flows from the fabric took another nexthop");
 }

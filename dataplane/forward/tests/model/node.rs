@@ -8,7 +8,7 @@ use vr_frame::{Batch, FramePool, Packet, PoolSet, PoolSizes};
 use vr_tables::control::{
     AttachError, Attached, Datapath, FlowSpec, Limits, OptionsChange, Tables, TablesConfig,
 };
-use vr_tables::flow::{EgressKind, FlowKey};
+use vr_tables::flow::{Compiled, FlowKey};
 use vr_tables::geometry::Geometry;
 use vr_tables::options::Options;
 use vr_tables::stats::Cores;
@@ -218,15 +218,14 @@ impl<'a> Node<'a> {
         self.tables.worker_stats()[0].recompilations()
     }
 
-    /// Flows whose action is compiled and counts now, and how their packets leave.
-    pub(crate) fn compiled(&self) -> Vec<(FlowIndex, EgressKind)> {
+    /// Flows whose action is compiled and counts now.
+    pub(crate) fn compiled(&self) -> Vec<(FlowIndex, Compiled)> {
         let (flows, now) = (self.tables.flow_table(), self.tables.snapshot());
-        let kind = |index: FlowIndex| {
+        let compiled = |index: FlowIndex| {
             let hot = flows.hot(index)?;
-            let compiled = hot.compiled(hot.state(), now.flow_epoch(hot.vrf()), &now.nexthop_epochs)?;
-            Some((index, compiled.kind))
+            Some((index, hot.compiled(hot.state(), now.flow_epoch(hot.vrf()), &now.nexthop_epochs)?))
         };
-        flows.indexes().filter_map(kind).collect()
+        flows.indexes().filter_map(compiled).collect()
     }
 
     /// Ends all grace periods and takes what is to be sent.

@@ -95,6 +95,30 @@ pub(crate) fn pair(random: &mut Random, talk: &Talk, number: usize) -> [SetSpec;
     [first, reply, again]
 }
 
+/// What comes to the service and the answers of the near guest, linked to each other. The guest has the service's address
+/// itself, or it is translated.
+pub(crate) fn service_pair(random: &mut Random, talk: &Talk, number: usize) -> [SetSpec; 3] {
+    let linked = FlowFlags::ACTIVE | FlowFlags::RFLOW_VALID;
+    let vrf = if talk.guest == 2 { 2 } else { 1 };
+    let [first, _, answer] = pair(random, talk, number);
+    let (action, flags) = random.of(&[
+        (FlowAction::Forward, FlowFlags::empty()),
+        (FlowAction::Nat, FlowFlags::DNAT | FlowFlags::VRFT),
+    ]);
+    let to_service = SetSpec {
+        side: Side::ToService,
+        action: Some(action),
+        flags: linked | flags,
+        reverse: Some((Side::Out, true)),
+        vrfs: [1, vrf],
+        member: random.of(&[-1, 0, 0, 1]),
+        source: random.of(&[0, 0, 30, 40]),
+        ..first.clone()
+    };
+    let answer = SetSpec { reverse: Some((Side::ToService, true)), ..answer };
+    [first, to_service, answer]
+}
+
 /// A request that may say anything.
 pub(crate) fn any_set(random: &mut Random, talk: usize) -> SetSpec {
     let bits = [

@@ -15,7 +15,7 @@ pub(crate) const SERVICE: [u8; 4] = [10, 96, 0, 10];
 pub(crate) const SERVICE_MEMBERS: u32 = 80;
 const SECOND_TUNNEL: u32 = 33;
 const TUNNEL_WITH_LINKS: u32 = 34;
-const LOCAL_SERVICE: u32 = 81;
+pub(crate) const LOCAL_SERVICE: u32 = 81;
 const OTHER_MEMBERS: u32 = 82;
 /// No nexthop has this number.
 pub(crate) const NO_MEMBER: u32 = 99;
@@ -69,9 +69,22 @@ pub(crate) fn lead_to_service_by(tables: &mut Tables, first: u32) {
     tables.route_add(&route(VRF, SERVICE, OTHER_MEMBERS, None)).unwrap();
 }
 
-/// Adds a label for a service whose members are both guests.
+/// Adds a label and a route for a service whose members are both guests.
 pub(crate) fn add_local_service(tables: &mut Tables) {
-    let spec = members(LOCAL_SERVICE, NexthopFlags::POLICY, &ROUTED.map(|id| (id, -1)));
+    lead_to_guests(tables, ROUTED);
+    tables.route_add(&route(VRF, SERVICE, LOCAL_SERVICE, None)).unwrap();
+}
+
+/// Leads the label of that service to another composite of the same number, whose members are in the other order. The route
+/// keeps the first one.
+pub(crate) fn renew_local_service(tables: &mut Tables) {
+    tables.nexthop_delete(NexthopId(LOCAL_SERVICE)).unwrap();
+    let [first, second] = ROUTED;
+    lead_to_guests(tables, [second, first]);
+}
+
+fn lead_to_guests(tables: &mut Tables, guests: [u32; 2]) {
+    let spec = members(LOCAL_SERVICE, NexthopFlags::POLICY, &guests.map(|id| (id, -1)));
     tables.nexthop_add(&spec).unwrap();
     tables.label_add(Label(LOCAL_SERVICE_LABEL), NexthopId(LOCAL_SERVICE)).unwrap();
 }

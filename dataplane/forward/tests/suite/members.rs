@@ -6,15 +6,16 @@ use vr_frame::Offload;
 use vr_tables::control::FlowSpec;
 use vr_tables::flow::FlowAction;
 use vr_tables::stats::VrfCounter;
-use vr_types::{DropReason, FlowIndex, Mac};
+use vr_types::{DropReason, FlowIndex, Mac, VifId};
 
 use crate::ecmp_world::{
-    NO_MEMBER, SECOND_PEER, SERVICE, SERVICE_MEMBERS, add_service, add_underlay_links, lead_to_service_by,
+    LOCAL_SERVICE, LOCAL_SERVICE_LABEL, NO_MEMBER, SECOND_PEER, SERVICE, SERVICE_MEMBERS, add_local_service,
+    add_service, add_underlay_links, lead_to_service_by, renew_local_service,
 };
-use crate::entries::{key, set_pair};
+use crate::entries::{key, set, set_pair, spec};
 use crate::lab::{Lab, Traffic};
 use crate::packets::{self, Inet, UDP, Wrap, from_peer, unwrap};
-use crate::world::{FABRIC, GUEST_ADDRESS, GUEST_MAC, GUESTS, LABELS, PEER, PEER_MAC, ROUTED, VRF};
+use crate::world::{FABRIC, GUEST_ADDRESS, GUEST_MAC, GUESTS, LABELS, PEER, PEER_MAC, REMOTE, ROUTED, VRF};
 
 const GUEST: [u8; 4] = GUEST_ADDRESS[0];
 
@@ -116,12 +117,12 @@ fn without_a_member_the_source_of_the_reverse_flow_decides() {
 }
 
 /// Whether the next packet of a flow passes without a look at the entry that clients map, which says DROP meanwhile.
-fn is_fast(lab: &mut Lab, flow: FlowIndex) -> bool {
+fn is_fast(lab: &mut Lab, flow: FlowIndex, send: impl FnOnce(&mut Lab) -> usize) -> bool {
     let action = |lab: &Lab, action: FlowAction| {
         lab.table().shared(flow).unwrap().action.store(action as u16, Relaxed);
     };
     action(lab, FlowAction::Drop);
-    let passes = from_guest(lab).len() == 1;
+    let passes = send(lab) == 1;
     action(lab, FlowAction::Forward);
     passes
 }
@@ -131,10 +132,42 @@ fn the_fast_lanes_know_the_member_of_a_flow() {
     for index in [0, 1, -1] {
         let (mut lab, flows) = lab(|which, spec| spec.ecmp_index = [index, -1][which]);
         let first = chosen(&mut lab);
-        assert!(is_fast(&mut lab, flows[0]), "the second packet, member {index}");
+        assert!(
+            is_fast(&mut lab, flows[0], |lab| from_guest(lab).len()),
+            "the second packet, member {index}"
+        );
         assert_eq!(chosen(&mut lab), first);
         // Each of the three passed a composite.
         assert_eq!(lab.tables().stats().vrf(VRF)[VrfCounter::EcmpComposites as usize], 3);
+        lab.close();
+    }
+}
+
+/// To which guests a packet for the service goes that both have.
+fn served(lab: &mut Lab) -> Vec<VifId> {
+    let packet = packet([REMOTE[0], SERVICE], [1000, 53]);
+    let bytes = from_peer(Wrap::Udp(LOCAL_SERVICE_LABEL), PEER, 64, &packet);
+    let sent = lab.receive(&[Traffic { vif: FABRIC, bytes, offload: Offload::NONE }]);
+    sent.iter().map(|frame| frame.vif).collect()
+}
+
+#[test]
+fn the_fast_lanes_know_the_guest_that_serves_a_flow() {
+    for index in [0, 1] {
+        let mut lab = Lab::new(true);
+        lab.command(|tables, _| add_local_service(tables));
+        let key = key(UDP, [REMOTE[0], SERVICE], [1000, 53], LOCAL_SERVICE);
+        lab.command(|tables, datapath| {
+            set(tables, datapath, &FlowSpec { ecmp_index: index, ..spec(key) });
+        });
+        let flow = lab.table().find(&key, key.hash()).unwrap();
+        let (guest, other) = (GUESTS[index as usize], GUESTS[1 - index as usize]);
+        assert_eq!(served(&mut lab), [guest]);
+        assert!(is_fast(&mut lab, flow, |lab| served(lab).len()), "the second packet, member {index}");
+        assert_eq!(served(&mut lab), [guest]);
+        lab.command(|tables, _| renew_local_service(tables));
+        assert_eq!([served(&mut lab), served(&mut lab)], [[other], [other]]);
+        assert_eq!(lab.tables().stats().vrf(VRF)[VrfCounter::EcmpComposites as usize], 5);
         lab.close();
     }
 }

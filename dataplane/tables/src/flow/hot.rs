@@ -24,7 +24,8 @@ pub enum EgressKind {
     /// [`Compiled`] are the composite and the member's position.
     Member,
     /// The packet came from the fabric and its nexthop is known by label or VNI; only the source check
-    /// was compiled.
+    /// was compiled. With a label in [`Compiled`] the packet leaves by the nexthop there, in a way that the label
+    /// describes.
     FromFabric,
 }
 
