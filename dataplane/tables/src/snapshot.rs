@@ -134,7 +134,7 @@ impl Snapshot {
             nexthops: Dense::default(),
             nexthop_slots: Dense::default(),
             labels: Dense::default(),
-            label_limit: 0,
+            label_limit: u32::MAX,
             vnis: Arc::default(),
             vrfs: Dense::default(),
             mirrors: Dense::default(),
