@@ -106,7 +106,9 @@ fn pass_tables(full: &Full<'_>, tally: &mut Tally, meta: &PktMeta, packet: &mut 
     if meta.translated {
         translate::translate(full, meta, packet);
     }
-    tally.vrf.balanced += u32::from(meta.egress.is_by_member());
+    if meta.egress.is_by_member() {
+        tally.vrf.balanced += 1;
+    }
     if meta.egress.is_routed() {
         // What goes on in another VRF is routed whatever its MAC.
         tally.vrf.l2_receives += u32::from(meta.bridge != BridgeIndex::NONE.0);

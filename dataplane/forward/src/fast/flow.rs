@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering::Relaxed;
 
 use vr_frame::BATCH;
-use vr_tables::flow::{Compiled, EgressKind, FlowHash, Tagged};
+use vr_tables::flow::{EgressKind, FlowHash, Tagged};
 use vr_tables::nexthop::{NexthopAction, NexthopFlags, NexthopSlot};
 use vr_tables::prefetch::prefetch;
 use vr_types::{BridgeIndex, FlowIndex, VrfId};
@@ -107,12 +107,14 @@ impl<'a> Verdicts<'a> {
         if compiled.source != meta.source {
             return None;
         }
-        match compiled.kind {
-            EgressKind::FromFabric if meta.inner == 0 => return None,
-            EgressKind::FromFabric if compiled.label.is_some() => {
-                redirect(self.full, meta, state.translates(), &compiled)?;
+        if compiled.kind == EgressKind::FromFabric {
+            if meta.inner == 0 {
+                return None;
             }
-            EgressKind::FromFabric => {
+            if let Some(label) = compiled.label {
+                let moves = state.translates() && meta.vrf != compiled.vrf.0;
+                redirect(self.full, meta, moves, (compiled.nexthop, label))?;
+            } else {
                 // What was counted on the way to a bridge entry belongs to the VRF of that, and a translated packet
                 // keeps its nexthop in that one's VRF only.
                 let stays = state.translates() || meta.bridge != BridgeIndex::NONE.0;
@@ -120,21 +122,21 @@ impl<'a> Verdicts<'a> {
                     return None;
                 }
             }
-            kind => {
-                if meta.inner != 0 || !hot.is_for(meta.mac) {
-                    return None;
-                }
-                meta.egress = if kind == EgressKind::Bridged { Egress::Bridged } else { Egress::Routed };
-                meta.nexthop = compiled.nexthop.0;
-                meta.label = compiled.label.unwrap_or(PktMeta::NO_LABEL);
-                if kind == EgressKind::Member {
-                    find_member(self.full, meta)?;
-                    meta.egress = Egress::RoutedByMember;
-                }
-                meta.bridge = compiled.bridge.0;
-                if compiled.bridge != BridgeIndex::NONE {
-                    self.full.bridge.prefetch_count(self.full.worker, compiled.bridge);
-                }
+        } else {
+            if meta.inner != 0 || !hot.is_for(meta.mac) {
+                return None;
+            }
+            let bridged = compiled.kind == EgressKind::Bridged;
+            meta.egress = if bridged { Egress::Bridged } else { Egress::Routed };
+            meta.nexthop = compiled.nexthop.0;
+            meta.label = compiled.label.unwrap_or(PktMeta::NO_LABEL);
+            meta.bridge = compiled.bridge.0;
+            if compiled.bridge != BridgeIndex::NONE {
+                self.full.bridge.prefetch_count(self.full.worker, compiled.bridge);
+            }
+            if compiled.kind == EgressKind::Member {
+                find_member(self.full, meta)?;
+                meta.egress = Egress::RoutedByMember;
             }
         }
         meta.vrf = compiled.vrf.0;
@@ -146,8 +148,8 @@ impl<'a> Verdicts<'a> {
     }
 }
 
-/// Replaces a composite and the position of its member by the member. Apart, so that other packets do not pay for it.
-#[inline(never)]
+/// Replaces a composite and the position of its member by the member. Cold, so that other packets do not pay for it.
+#[cold]
 fn find_member(full: &Full<'_>, meta: &mut PktMeta) -> Option<()> {
     const ECMP: NexthopFlags = NexthopFlags::VALID.union(NexthopFlags::COMPOSITE_ECMP);
     let nexthop = full.tables.nexthop(NexthopSlot(meta.nexthop))?;
@@ -161,17 +163,21 @@ fn find_member(full: &Full<'_>, meta: &mut PktMeta) -> Option<()> {
     Some(())
 }
 
-/// A packet from the fabric takes the nexthop that was compiled for it. Apart as well.
-#[inline(never)]
-fn redirect(full: &Full<'_>, meta: &mut PktMeta, translates: bool, compiled: &Compiled) -> Option<()> {
-    let Redirection { moved, position } = Redirection::from_label(compiled.label?);
-    // A translated packet moves if the nexthop that it came to is in another VRF than its flow goes on in.
-    let moves = translates && meta.vrf != compiled.vrf.0;
-    let same = moves == moved && (moved || meta.nexthop == compiled.nexthop.0);
+/// A packet from the fabric takes the nexthop that was compiled for it. `moves` says whether it is translated, and came to
+/// a nexthop in another VRF than its flow goes on in. Cold as well.
+#[cold]
+fn redirect(
+    full: &Full<'_>,
+    meta: &mut PktMeta,
+    moves: bool,
+    (nexthop, label): (NexthopSlot, u32),
+) -> Option<()> {
+    let Redirection { moved, position } = Redirection::from_label(label);
+    let same = moves == moved && (moved || meta.nexthop == nexthop.0);
     if !same || meta.egress != Egress::Delivered {
         return None;
     }
-    meta.nexthop = compiled.nexthop.0;
+    meta.nexthop = nexthop.0;
     if let Some(position) = position {
         meta.label = position;
         find_member(full, meta)?;

@@ -48,40 +48,40 @@ impl PktMeta {
     }
 }
 
-/// How a packet on the fast lane leaves.
+/// How a packet on the fast lane leaves. In bits, because every packet is asked: 1 routed, 2 delivered, 4 by a member.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(u8)]
 pub(super) enum Egress {
     /// As the Ethernet frame that it is.
     #[default]
-    Bridged,
+    Bridged = 0,
     /// As the IP packet that it is, TTL less one.
-    Routed,
-    /// The same, by a member of a composite.
-    RoutedByMember,
+    Routed = 1,
     /// As the IP packet behind a label, TTL unchanged.
-    Delivered,
-    /// The same, by a member of a composite.
-    DeliveredByMember,
+    Delivered = 2,
+    /// Routed, by a member of a composite.
+    RoutedByMember = 5,
+    /// Delivered, by a member of a composite.
+    DeliveredByMember = 6,
 }
 
 impl Egress {
     /// Whether the packet is routed here.
     #[inline]
     pub(super) const fn is_routed(self) -> bool {
-        matches!(self, Self::Routed | Self::RoutedByMember)
+        self as u8 & 1 != 0
     }
 
     /// Whether the packet came without an Ethernet header.
     #[inline]
     pub(super) const fn is_delivered(self) -> bool {
-        matches!(self, Self::Delivered | Self::DeliveredByMember)
+        self as u8 & 2 != 0
     }
 
     /// Whether the packet passes a composite.
     #[inline]
     pub(super) const fn is_by_member(self) -> bool {
-        matches!(self, Self::RoutedByMember | Self::DeliveredByMember)
+        self as u8 & 4 != 0
     }
 }
 
