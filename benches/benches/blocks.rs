@@ -103,7 +103,7 @@ fn flow_lookups(c: &mut Criterion) {
                 let keys = next();
                 for (hash, key) in hashes.iter_mut().zip(keys) {
                     *hash = key.hash();
-                    table.prefetch_tags(*hash);
+                    table.locate(*hash);
                 }
                 for (found, hash) in found.iter_mut().zip(&hashes) {
                     *found = table.candidate(*hash);

@@ -27,6 +27,9 @@ struct Arguments {
     /// Only rows whose name contains this; a name is like `encap vxlan 10000 1`.
     #[arg(long, value_name = "TEXT")]
     only: Option<String>,
+    /// Only the row of this very name.
+    #[arg(long, value_name = "NAME")]
+    row: Option<String>,
     /// Runs of each row; the table has the median of their medians, and the least and the largest.
     #[arg(long, default_value_t = 5)]
     runs: usize,
@@ -41,6 +44,7 @@ struct Arguments {
 impl Arguments {
     fn wants(&self, name: &str) -> bool {
         name.contains(self.only.as_deref().unwrap_or_default())
+            && self.row.as_deref().is_none_or(|row| row == name)
     }
 
     /// Whether a row is wanted and fits the machine; says so if not.
@@ -55,7 +59,7 @@ impl Arguments {
         Ok(needed <= free)
     }
 
-    fn row(&self, row: &Row, rate: f64) -> anyhow::Result<Line> {
+    fn measure(&self, row: &Row, rate: f64) -> anyhow::Result<Line> {
         let mut bench = Bench::new(row)?;
         let runs = (0..self.runs).map(|_| bench.run(self.rounds)).collect::<anyhow::Result<Vec<_>>>()?;
         let line = Line::new(row, &runs, rate);
@@ -89,7 +93,7 @@ fn main() -> anyhow::Result<()> {
     let mut lines = Vec::new();
     for row in Row::all(arguments.quick).into_iter().chain(Row::others(arguments.quick)) {
         if arguments.takes(&row)? {
-            lines.push(arguments.row(&row, rate)?);
+            lines.push(arguments.measure(&row, rate)?);
         }
     }
     for pair in Row::pairs(arguments.quick) {

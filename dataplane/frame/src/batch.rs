@@ -56,6 +56,11 @@ impl Batch {
         self.packets.drain(..)
     }
 
+    /// Removes the packets for which `wanted` says so; the others keep their order.
+    pub fn extract(&mut self, wanted: impl FnMut(&mut Packet) -> bool) -> Vec<Packet> {
+        self.packets.extract_if(.., wanted).collect()
+    }
+
     /// Moves all packets of `source` behind those of the batch; says whether there was room for them.
     #[inline]
     pub fn append(&mut self, source: &mut Vec<Packet>) -> bool {

@@ -3,7 +3,7 @@ use std::os::fd::BorrowedFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use vr_frame::{Batch, FramePool, Packet};
+use vr_frame::{BATCH, Batch, FramePool, Packet};
 
 use crate::{Capabilities, ETHERNET_HEADER, Port, PortCounters, PortKind};
 
@@ -18,28 +18,73 @@ pub struct MemoryPort {
 
 /// A queue that is locked once per batch: a lock-free one would cost an atomic exchange per frame.
 struct Direction {
-    frames: Mutex<VecDeque<Packet>>,
+    queue: Mutex<Queue>,
     capacity: usize,
     /// Nobody will receive any more.
     closed: AtomicBool,
 }
 
-impl Direction {
-    fn new(capacity: usize) -> Self {
-        let capacity = capacity.max(1);
-        Self {
-            frames: Mutex::new(VecDeque::with_capacity(capacity)),
-            capacity,
-            closed: AtomicBool::new(false),
+/// Frames in bursts of at most a batch, so that a whole batch goes in and comes out without a copy.
+#[derive(Default)]
+struct Queue {
+    bursts: VecDeque<Vec<Packet>>,
+    /// Empty ones, with room for a batch.
+    spare: Vec<Vec<Packet>>,
+    len: usize,
+}
+
+impl Queue {
+    /// The burst that takes so many packets more.
+    fn burst_for(&mut self, packets: usize) -> &mut Vec<Packet> {
+        self.len += packets;
+        if self.bursts.back().is_none_or(|burst| burst.len() + packets > BATCH) {
+            self.bursts.push_back(self.spare.pop().unwrap_or_else(|| Vec::with_capacity(BATCH)));
+        }
+        let last = self.bursts.len() - 1;
+        &mut self.bursts[last]
+    }
+
+    /// Moves what there is room for behind the packets of a batch.
+    fn fill(&mut self, batch: &mut Batch) {
+        while let Some(burst) = self.bursts.front_mut() {
+            let room = batch.remaining_capacity();
+            if burst.len() > room {
+                self.len -= room;
+                for packet in burst.drain(..room) {
+                    let pushed = batch.push(packet);
+                    debug_assert!(pushed.is_ok(), "there was room");
+                }
+                return;
+            }
+            self.len -= burst.len();
+            batch.append(burst);
+            self.spare.extend(self.bursts.pop_front());
         }
     }
 
-    fn frames(&self) -> MutexGuard<'_, VecDeque<Packet>> {
-        self.frames.lock().unwrap_or_else(PoisonError::into_inner)
+    fn take(&mut self) -> Option<Packet> {
+        let burst = self.bursts.front_mut()?;
+        let packet = burst.remove(0);
+        self.len -= 1;
+        if burst.is_empty() {
+            self.spare.extend(self.bursts.pop_front());
+        }
+        Some(packet)
+    }
+}
+
+impl Direction {
+    fn new(capacity: usize) -> Self {
+        Self { queue: Mutex::default(), capacity: capacity.max(1), closed: AtomicBool::new(false) }
+    }
+
+    fn queue(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn drain(&self, pool: &mut FramePool) {
-        for packet in self.frames().drain(..) {
+        let bursts = std::mem::take(&mut *self.queue()).bursts;
+        for packet in bursts.into_iter().flatten() {
             pool.free(packet.frame);
         }
     }
@@ -63,18 +108,18 @@ impl MemoryPort {
     /// # Errors
     /// The packet itself when the wire is full.
     pub fn send(&mut self, packet: Packet) -> Result<(), Packet> {
-        let mut queue = self.outgoing.frames();
-        if queue.len() == self.outgoing.capacity {
+        let mut queue = self.outgoing.queue();
+        if queue.len == self.outgoing.capacity {
             return Err(packet);
         }
         self.counters.sent(1, packet.frame.len() as u64);
-        queue.push_back(packet);
+        queue.burst_for(1).push(packet);
         Ok(())
     }
 
     /// The next frame from the other end.
     pub fn take(&mut self) -> Option<Packet> {
-        let packet = self.incoming.frames().pop_front()?;
+        let packet = self.incoming.queue().take()?;
         self.counters.received(1, packet.frame.len() as u64);
         Some(packet)
     }
@@ -86,35 +131,32 @@ impl Port for MemoryPort {
     }
 
     fn receive(&mut self, pool: &mut FramePool, batch: &mut Batch) {
-        let (mut packets, mut bytes) = (0, 0);
-        let mut queue = self.incoming.frames();
-        let count = queue.len().min(batch.remaining_capacity());
-        for packet in queue.drain(..count) {
-            if packet.frame.len() < ETHERNET_HEADER {
-                self.counters.cells().rx_malformed.add(1);
-                pool.free(packet.frame);
-                continue;
-            }
-            packets += 1;
-            bytes += packet.frame.len() as u64;
-            if let Err(packet) = batch.push(packet) {
+        let before = batch.len();
+        self.incoming.queue().fill(batch);
+        let is_short = |packet: &Packet| packet.frame.len() < ETHERNET_HEADER;
+        if batch[before..].iter().any(is_short) {
+            let short = batch.extract(|packet| is_short(packet));
+            self.counters.cells().rx_malformed.add(short.len() as u64);
+            for packet in short {
                 pool.free(packet.frame);
             }
         }
-        if packets > 0 {
-            self.counters.received(packets, bytes);
+        let received = batch.get(before..).unwrap_or_default();
+        if !received.is_empty() {
+            let bytes = received.iter().map(|packet| packet.frame.len() as u64).sum();
+            self.counters.received(received.len() as u64, bytes);
         }
     }
 
     fn transmit(&mut self, pool: &mut FramePool, batch: &mut Batch) {
         let (mut packets, mut bytes) = (0, 0);
-        let mut queue = self.outgoing.frames();
+        let mut queue = self.outgoing.queue();
         let capabilities = self.capabilities();
         let fits = |packet: &Packet| capabilities.check(&packet.frame, &packet.offload).is_ok();
-        if queue.len() + batch.len() <= self.outgoing.capacity && batch.iter().all(fits) {
+        if queue.len + batch.len() <= self.outgoing.capacity && batch.iter().all(fits) {
             let bytes = batch.iter().map(|packet| packet.frame.len() as u64).sum();
             self.counters.sent(batch.len() as u64, bytes);
-            return queue.extend(batch.drain());
+            return batch.append_to(queue.burst_for(batch.len()));
         }
         for packet in batch.drain() {
             if let Err(unfit) = capabilities.check(&packet.frame, &packet.offload) {
@@ -122,14 +164,14 @@ impl Port for MemoryPort {
                 pool.free(packet.frame);
                 continue;
             }
-            if queue.len() == self.outgoing.capacity {
+            if queue.len == self.outgoing.capacity {
                 self.counters.cells().tx_full.add(1);
                 pool.free(packet.frame);
                 continue;
             }
             packets += 1;
             bytes += packet.frame.len() as u64;
-            queue.push_back(packet);
+            queue.burst_for(1).push(packet);
         }
         self.counters.sent(packets, bytes);
     }

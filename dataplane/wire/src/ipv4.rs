@@ -96,7 +96,15 @@ impl<B: core::borrow::BorrowMut<[u8; LEN]>> Ipv4<B> {
     /// Takes one off the TTL and mends the checksum (RFC 1624). A TTL of zero wraps: the caller has looked.
     #[inline]
     pub fn decrement_ttl(&mut self) {
-        self.replace_ttl(self.ttl().wrapping_sub(1));
+        // What the complement of the old word and the new one come to, whatever the protocol.
+        const CHANGE: u32 = 0xfeff;
+        let ttl = self.ttl();
+        if ttl == 0 {
+            return self.replace_ttl(u8::MAX);
+        }
+        self.set_ttl(ttl - 1);
+        let sum = u32::from(!self.checksum()) + CHANGE;
+        self.set_checksum(!((sum + (sum >> 16)) as u16));
     }
 
     /// Writes the TTL and mends the checksum.

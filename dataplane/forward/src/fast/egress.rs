@@ -1,17 +1,19 @@
 //! Last stage: does the packet fit its nexthop, then rewrite, count, send.
 
 use vr_frame::{BATCH, Offload, Packet};
+use vr_tables::bridge::BridgeCounting;
+use vr_tables::flow::Marks;
 use vr_tables::nexthop::{Encap, Nexthop, NexthopAction, NexthopFamily, NexthopFlags, NexthopSlot, Tunnel};
 use vr_tables::vif::{Vif, VifFlags, VifKind};
 use vr_types::{BridgeIndex, VifId, VrfId};
 use vr_wire::checksum;
 use vr_wire::encap::{Patch, entropy_port};
+use vr_wire::ipv4::{self, Ipv4};
 
 use super::meta::{Egress, PktMeta};
 use super::tally::Tally;
 use super::{Lane, flow, positions, translate};
-use crate::bytes::be32;
-use crate::full::{Full, decrement_ttl};
+use crate::full::Full;
 
 /// Nexthops with these flags need the full path.
 const SPECIAL: NexthopFlags = NexthopFlags::TUNNEL_UNDERLAY_ECMP
@@ -22,7 +24,7 @@ const SPECIAL: NexthopFlags = NexthopFlags::TUNNEL_UNDERLAY_ECMP
 /// Ethernet header of a guest's frame.
 const ETHERNET: usize = 14;
 /// IPv4 header without options.
-const INET: usize = 20;
+const INET: usize = ipv4::LEN;
 
 /// A nexthop that was looked over for packets that leave in one way.
 #[derive(Clone, Copy)]
@@ -41,17 +43,20 @@ enum Leave<'a> {
     Tunnel(&'a Tunnel, usize),
 }
 
-/// Sends the packets of a batch.
-pub(super) struct Departures<'a> {
+/// Sends the packets of a batch, which came from the fabric or from a guest.
+pub(super) struct Departures<'a, const FROM_FABRIC: bool> {
     full: &'a Full<'a>,
     tally: &'a mut Tally,
+    marks: Marks<'a>,
+    bridge: BridgeCounting<'a>,
     /// The way of the packet before: the next one often has the same.
     way: Option<Way<'a>>,
 }
 
-impl<'a> Departures<'a> {
+impl<'a, const FROM_FABRIC: bool> Departures<'a, FROM_FABRIC> {
     pub(super) fn new(full: &'a Full<'a>, tally: &'a mut Tally) -> Self {
-        Self { full, tally, way: None }
+        let (marks, bridge) = (full.flows.marks_of(full.worker), full.bridge.counting(full.worker));
+        Self { full, tally, marks, bridge, way: None }
     }
 
     /// Sends the packets that their nexthop can take as they are: rewrites and counts them, and notes where they
@@ -71,104 +76,106 @@ impl<'a> Departures<'a> {
         if !self.way.as_ref().is_some_and(|way| way.nexthop == meta.nexthop && way.egress == meta.egress) {
             self.way = Some(find_way(self.full, meta)?);
         }
-        let Self { full, tally, way: Some(way) } = self else { return None };
+        let way = self.way?;
         let received = packet.frame.len();
         if meta.translated && !translate::fits(meta, packet) {
             return None;
         }
-        match &way.leave {
-            Leave::Guest(ethernet) => to_guest(full, tally, meta, packet, ethernet),
-            Leave::Tunnel(tunnel, longest) => into_tunnel(full, tally, meta, packet, (tunnel, *longest))?,
+        match way.leave {
+            Leave::Guest(ethernet) => self.to_guest(meta, packet, &ethernet),
+            // What came from the fabric never goes back to it here.
+            Leave::Tunnel(..) if FROM_FABRIC => return None,
+            Leave::Tunnel(tunnel, longest) if meta.egress == Egress::Bridged => {
+                self.into_tunnel::<0>(meta, packet, tunnel, longest)?;
+            }
+            Leave::Tunnel(tunnel, longest) => self.into_tunnel::<ETHERNET>(meta, packet, tunnel, longest)?,
         }
-        tally.received(received);
-        tally.sent(full.stats, way.to, packet.frame.len());
+        self.tally.received(received);
+        self.tally.sent(self.full.stats, way.to, packet.frame.len());
         meta.to = way.to;
         Some(())
     }
-}
 
-/// Counts what the packet passes before its nexthop; for routed packets one off the TTL.
-#[inline(always)]
-#[allow(clippy::inline_always, reason = "measured: called for every packet, in two places")]
-fn pass_tables(full: &Full<'_>, tally: &mut Tally, meta: &PktMeta, packet: &mut Packet) {
-    tally.enter(full.stats, VrfId(meta.vrf));
-    let inner = usize::from(meta.inner);
-    if meta.bridge != BridgeIndex::NONE.0 {
-        full.bridge.count(full.worker, BridgeIndex(meta.bridge));
-        tally.vrf.translates += u32::from(inner != 0);
-    }
-    if meta.policy {
-        let ethernet = if meta.egress.is_delivered() { 0 } else { ETHERNET };
-        let ack =
-            if meta.is_tcp() { acknowledgement(packet.frame.bytes(), inner + ethernet + INET) } else { None };
-        flow::count(full, meta, packet.frame.len() - inner, ack);
-    }
-    if meta.translated {
-        translate::translate(full, meta, packet);
-    }
-    if meta.egress.is_by_member() {
-        tally.vrf.balanced += 1;
-    }
-    if meta.egress.is_routed() {
-        // What goes on in another VRF is routed whatever its MAC.
-        tally.vrf.l2_receives += u32::from(meta.bridge != BridgeIndex::NONE.0);
-        if let Some(header) = inet_header(packet) {
-            decrement_ttl(header);
+    /// Counts what the packet passes before its nexthop; for routed packets one off the TTL.
+    #[inline(always)]
+    #[allow(clippy::inline_always, reason = "measured: called for every packet, in three places")]
+    fn pass_tables(&mut self, meta: &PktMeta, packet: &mut Packet) {
+        let Self { full, tally, marks, bridge, .. } = self;
+        tally.enter(full.stats, VrfId(meta.vrf));
+        let inner = if FROM_FABRIC { usize::from(meta.inner) } else { 0 };
+        if meta.bridge != BridgeIndex::NONE.0 {
+            bridge.count(BridgeIndex(meta.bridge));
+            tally.vrf.translates += u32::from(FROM_FABRIC);
+        }
+        if meta.policy {
+            flow::count(full, *marks, meta, packet.frame.len() - inner);
+            if meta.is_tcp() {
+                let ethernet = if meta.egress.is_delivered() { 0 } else { ETHERNET };
+                flow::acknowledge(full, meta, packet.frame.bytes(), inner + ethernet + INET);
+            }
+        }
+        if meta.translated {
+            translate::translate(full, meta, packet);
+        }
+        if meta.egress.is_by_member() {
+            tally.vrf.balanced += 1;
+        }
+        if !FROM_FABRIC && meta.egress.is_routed() {
+            // What goes on in another VRF is routed whatever its MAC.
+            tally.vrf.l2_receives += u32::from(meta.bridge != BridgeIndex::NONE.0);
+            if let Some(header) = inet_header(packet) {
+                Ipv4::<&mut [u8; INET]>::new(header).decrement_ttl();
+            }
         }
     }
-}
 
-#[inline]
-fn to_guest(
-    full: &Full<'_>,
-    tally: &mut Tally,
-    meta: &PktMeta,
-    packet: &mut Packet,
-    ethernet: &[u8; ETHERNET],
-) {
-    pass_tables(full, tally, meta, packet);
-    let inner = usize::from(meta.inner);
-    // The stage that parsed the packet saw that many bytes. A partial checksum stays where it is: only frames of
-    // guests have one here, and those lose nothing in front.
-    let _ = packet.frame.pull(if meta.egress.is_delivered() { inner - ETHERNET } else { inner });
-    if meta.egress == Egress::Bridged {
-        tally.vrf.l2_encaps += 1;
-        return;
+    #[inline]
+    fn to_guest(&mut self, meta: &PktMeta, packet: &mut Packet, ethernet: &[u8; ETHERNET]) {
+        self.pass_tables(meta, packet);
+        let inner = usize::from(meta.inner);
+        // The stage that parsed the packet saw that many bytes. A partial checksum stays where it is: only frames of
+        // guests have one here, and those lose nothing in front.
+        let _ = packet.frame.pull(if meta.egress.is_delivered() { inner - ETHERNET } else { inner });
+        if meta.egress == Egress::Bridged {
+            self.tally.vrf.l2_encaps += 1;
+            return;
+        }
+        self.tally.vrf.encaps += 1;
+        if let Some(header) = packet.frame.bytes_mut().first_chunk_mut() {
+            *header = *ethernet;
+        }
     }
-    tally.vrf.encaps += 1;
-    if let Some(header) = packet.frame.bytes_mut().first_chunk_mut() {
-        *header = *ethernet;
-    }
-}
 
-#[inline]
-fn into_tunnel(
-    full: &Full<'_>,
-    tally: &mut Tally,
-    meta: &PktMeta,
-    packet: &mut Packet,
-    (tunnel, longest): (&Tunnel, usize),
-) -> Option<()> {
-    // A routed packet leaves without the guest's Ethernet header.
-    let (cut, ttl) = if meta.egress == Egress::Bridged { (0, 64) } else { (ETHERNET, meta.ttl) };
-    let payload = packet.frame.len() - cut;
-    let id = inet_header(packet).map_or(0, |header| u16::from_be_bytes([header[4], header[5]]));
-    // What came from the fabric never goes back to it here.
-    if meta.inner != 0 || meta.label == PktMeta::NO_LABEL || payload > longest {
-        return None;
+    /// Sends a guest's packet into a tunnel that takes packets of so many bytes. `CUT` bytes stay behind: a routed
+    /// packet leaves without the guest's Ethernet header.
+    #[inline]
+    fn into_tunnel<const CUT: usize>(
+        &mut self,
+        meta: &PktMeta,
+        packet: &mut Packet,
+        tunnel: &Tunnel,
+        longest: usize,
+    ) -> Option<()> {
+        let payload = packet.frame.len() - CUT;
+        let header = inet_header(packet)?;
+        let id = u16::from_be_bytes([header[4], header[5]]);
+        if meta.label == PktMeta::NO_LABEL || payload > longest {
+            return None;
+        }
+        let ttl = if CUT == 0 { 64 } else { meta.ttl };
+        let source_port = entropy_port(meta.hash[1]);
+        let patch = Patch { payload, id, label: meta.label, ttl, source_port };
+        // The first thing that changes anything is also the last one that may fail.
+        tunnel.template.write(packet.frame.before_mut(CUT)?, patch);
+        self.pass_tables(meta, packet);
+        if packet.offload.needs_csum {
+            complete_checksum(packet);
+        }
+        self.tally.vrf.tunnels[tunnel.kind as usize] += 1;
+        // There is more room than that: it was written to.
+        let _ = packet.frame.push(tunnel.template.len() - CUT);
+        Some(())
     }
-    let source_port = entropy_port(meta.hash[1]);
-    let patch = Patch { payload, id, label: meta.label, ttl, source_port };
-    // The first thing that changes anything is also the last one that may fail.
-    tunnel.template.write(packet.frame.before_mut(cut)?, patch);
-    pass_tables(full, tally, meta, packet);
-    if packet.offload.needs_csum {
-        complete_checksum(packet);
-    }
-    tally.vrf.tunnels[tunnel.kind as usize] += 1;
-    // There is more room than that: it was written to.
-    let _ = packet.frame.push(tunnel.template.len() - cut);
-    Some(())
 }
 
 /// Completes a partial checksum, for nobody behind a tunnel could. The stage that parsed the packet saw that it can be.
@@ -183,12 +190,6 @@ fn complete_checksum(packet: &mut Packet) {
 #[inline]
 fn inet_header(packet: &mut Packet) -> Option<&mut [u8; INET]> {
     packet.frame.bytes_mut().get_mut(ETHERNET..)?.first_chunk_mut()
-}
-
-#[inline]
-fn acknowledgement(frame: &[u8], at: usize) -> Option<u32> {
-    const ACK: u8 = 0x10;
-    if frame.get(at + 13)? & ACK != 0 { be32(frame, at + 8) } else { None }
 }
 
 /// Looks a nexthop over: can it take packets that leave like this one?

@@ -3,14 +3,17 @@
 use std::sync::atomic::Ordering::Relaxed;
 
 use vr_frame::BATCH;
-use vr_tables::flow::{EgressKind, FlowHash, Tagged};
+use vr_tables::bridge::BridgeCounting;
+use vr_tables::epochs::NexthopEpochs;
+use vr_tables::flow::{EgressKind, FlowHash, FlowTable, Marks, Tagged};
 use vr_tables::nexthop::{NexthopAction, NexthopFlags, NexthopSlot};
 use vr_tables::prefetch::prefetch;
-use vr_types::{BridgeIndex, FlowIndex, VrfId};
+use vr_types::{BridgeIndex, FlowIndex, VrfId, WorkerId};
 use vr_wire::hash;
 
 use super::meta::{Egress, PktMeta};
 use super::{Lane, positions};
+use crate::bytes::be32;
 use crate::full::{Full, Redirection};
 
 const fn hash_of(meta: &PktMeta) -> FlowHash {
@@ -23,7 +26,7 @@ pub(super) fn hash_and_prefetch(full: &Full<'_>, lane: Lane, meta: &mut [PktMeta
         let meta = &mut meta[position];
         let (primary, secondary) = hash::hash_words(&meta.key);
         meta.hash = [primary, secondary];
-        full.flows.prefetch_tags(hash_of(meta));
+        meta.flow = full.flows.locate(hash_of(meta));
     }
 }
 
@@ -31,14 +34,16 @@ pub(super) fn hash_and_prefetch(full: &Full<'_>, lane: Lane, meta: &mut [PktMeta
 /// line that says where on the way.
 pub(super) fn find_candidates(full: &Full<'_>, lane: Lane, meta: &mut [PktMeta; BATCH]) -> Lane {
     let mut chained = 0;
+    let marks = full.flows.marks_of(full.worker);
     for position in positions(lane) {
         let meta = &mut meta[position];
         if !meta.policy {
             continue;
         }
-        match full.flows.by_tag(hash_of(meta)) {
+        match full.flows.by_tag(meta.flow, hash_of(meta)) {
             Tagged::Entry(flow) => {
                 meta.flow = flow.0;
+                marks.prefetch(flow);
                 prefetch_acknowledgement(full, meta);
             }
             Tagged::Overflow => chained |= 1 << position,
@@ -68,17 +73,29 @@ fn prefetch_acknowledgement(full: &Full<'_>, meta: &PktMeta) {
     }
 }
 
-/// What flows say about the packets of a batch.
-pub(super) struct Verdicts<'a> {
+/// What flows say about the packets of a batch, which came from the fabric or from a guest.
+pub(super) struct Verdicts<'a, const FROM_FABRIC: bool> {
     full: &'a Full<'a>,
+    flows: &'a FlowTable,
+    worker: WorkerId,
+    counting: BridgeCounting<'a>,
+    nexthops: &'a NexthopEpochs,
     /// The VRF of the packet before and its epoch.
     vrf: VrfId,
     epoch: u32,
 }
 
-impl<'a> Verdicts<'a> {
+impl<'a, const FROM_FABRIC: bool> Verdicts<'a, FROM_FABRIC> {
     pub(super) fn new(full: &'a Full<'a>) -> Self {
-        Self { full, vrf: VrfId::NONE, epoch: full.tables.flow_epoch(VrfId::NONE) }
+        Self {
+            full,
+            flows: full.flows,
+            worker: full.worker,
+            counting: full.bridge.counting(full.worker),
+            nexthops: &full.tables.nexthop_epochs,
+            vrf: VrfId::NONE,
+            epoch: full.tables.flow_epoch(VrfId::NONE),
+        }
     }
 
     /// Which packets their flows let pass on the way that was compiled for them. That way is filled in.
@@ -95,54 +112,48 @@ impl<'a> Verdicts<'a> {
 
     #[inline]
     fn passes(&mut self, meta: &mut PktMeta) -> Option<()> {
-        let (hot, state) = self.full.flows.check_inet(FlowIndex(meta.flow), &meta.key)?;
-        if !state.passes(self.full.worker, meta.is_tcp()) {
-            return None;
-        }
-        if hot.vrf() != self.vrf {
-            self.vrf = hot.vrf();
+        let (hot, state) = self.flows.check_inet(FlowIndex(meta.flow), &meta.key, self.worker)?;
+        let vrf = hot.vrf();
+        if vrf != self.vrf {
+            self.vrf = vrf;
             self.epoch = self.full.tables.flow_epoch(self.vrf);
         }
-        let compiled = hot.compiled(state, self.epoch, &self.full.tables.nexthop_epochs)?;
-        if compiled.source != meta.source {
+        let compiled = hot.compiled(state, self.epoch, self.nexthops)?;
+        let kind = compiled.kind();
+        if compiled.source() != meta.source || (kind == EgressKind::FromFabric) != FROM_FABRIC {
             return None;
         }
-        if compiled.kind == EgressKind::FromFabric {
-            if meta.inner == 0 {
+        let vrf = self.vrf.0;
+        if FROM_FABRIC && let Some(label) = compiled.label() {
+            let moves = state.translates() && meta.vrf != vrf;
+            redirect(self.full, meta, moves, (compiled.nexthop(), label))?;
+        } else if FROM_FABRIC {
+            // What was counted on the way to a bridge entry belongs to the VRF of that, and a translated packet
+            // keeps its nexthop in that one's VRF only.
+            if meta.vrf != vrf && (state.translates() || meta.bridge != BridgeIndex::NONE.0) {
                 return None;
-            }
-            if let Some(label) = compiled.label {
-                let moves = state.translates() && meta.vrf != compiled.vrf.0;
-                redirect(self.full, meta, moves, (compiled.nexthop, label))?;
-            } else {
-                // What was counted on the way to a bridge entry belongs to the VRF of that, and a translated packet
-                // keeps its nexthop in that one's VRF only.
-                let stays = state.translates() || meta.bridge != BridgeIndex::NONE.0;
-                if stays && meta.vrf != compiled.vrf.0 {
-                    return None;
-                }
             }
         } else {
-            if meta.inner != 0 || !hot.is_for(meta.mac) {
+            if !compiled.is_for(meta.mac) {
                 return None;
             }
-            let bridged = compiled.kind == EgressKind::Bridged;
-            meta.egress = if bridged { Egress::Bridged } else { Egress::Routed };
-            meta.nexthop = compiled.nexthop.0;
-            meta.label = compiled.label.unwrap_or(PktMeta::NO_LABEL);
-            meta.bridge = compiled.bridge.0;
-            if compiled.bridge != BridgeIndex::NONE {
-                self.full.bridge.prefetch_count(self.full.worker, compiled.bridge);
-            }
-            if compiled.kind == EgressKind::Member {
+            meta.egress = if kind == EgressKind::Bridged { Egress::Bridged } else { Egress::Routed };
+            meta.nexthop = compiled.nexthop().0;
+            meta.label = compiled.label().unwrap_or(PktMeta::NO_LABEL);
+            if kind == EgressKind::Member {
                 find_member(self.full, meta)?;
                 meta.egress = Egress::RoutedByMember;
             }
+            let bridge = compiled.bridge();
+            meta.bridge = bridge.0;
+            if bridge != BridgeIndex::NONE {
+                self.counting.prefetch(bridge);
+            }
         }
-        meta.vrf = compiled.vrf.0;
+        meta.vrf = vrf;
         meta.translated = state.translates();
         if meta.translated {
-            self.full.flows.prefetch_translation(FlowIndex(meta.flow));
+            self.flows.prefetch_translation(FlowIndex(meta.flow));
         }
         Some(())
     }
@@ -186,18 +197,26 @@ fn redirect(
     Some(())
 }
 
-/// Counts a packet of a flow, and keeps the acknowledgement number of TCP. It stays the same in the direction of most
-/// data, and then its line is not written.
+/// Counts a packet of a flow.
 #[inline]
-pub(super) fn count(full: &Full<'_>, meta: &PktMeta, bytes: usize, acknowledgement: Option<u32>) {
+pub(super) fn count(full: &Full<'_>, marks: Marks<'_>, meta: &PktMeta, bytes: usize) {
     let index = FlowIndex(meta.flow);
     if let Some(hot) = full.flows.hot(index) {
         hot.count(bytes);
-        full.flows.touch(index, full.worker);
+        marks.touch(index);
     }
-    if let (Some(ack), Some(shared)) = (acknowledgement, full.flows.shared(index))
-        && shared.tcp_ack.load(Relaxed) != ack
+}
+
+/// Keeps the acknowledgement number of the TCP segment whose header is at offset `at`. It stays the same in the
+/// direction of most data, and then its line is not written.
+#[inline]
+pub(super) fn acknowledge(full: &Full<'_>, meta: &PktMeta, frame: &[u8], at: usize) {
+    const ACK: u8 = 0x10;
+    let acknowledges = frame.get(at + 13).is_some_and(|flags| flags & ACK != 0);
+    let number = if acknowledges { be32(frame, at + 8) } else { None };
+    if let (Some(number), Some(shared)) = (number, full.flows.shared(FlowIndex(meta.flow)))
+        && shared.tcp_ack.load(Relaxed) != number
     {
-        shared.tcp_ack.store(ack, Relaxed);
+        shared.tcp_ack.store(number, Relaxed);
     }
 }

@@ -29,7 +29,7 @@ type Lane = u64;
 /// While one group is at a stage, what the groups behind it will need at theirs is on its way from memory. A
 /// processor has some twenty reads under way at most, and the headers of more frames than these would push
 /// each other out of the first level cache, because they all begin at the same place of a page.
-const GROUP: usize = 16;
+const GROUP: usize = 8;
 /// Stages that wait for one another.
 const STAGES: usize = 6;
 
@@ -94,8 +94,8 @@ fn from_guest(
     batch: &mut [Packet],
 ) -> Lane {
     let meta = &mut stages.meta;
-    let mut verdicts = flow::Verdicts::new(full);
-    let mut departures = egress::Departures::new(full, tally);
+    let mut verdicts = flow::Verdicts::<false>::new(full);
+    let mut departures = egress::Departures::<false>::new(full, tally);
     let mut lane = 0;
     guest::prefetch_headers(first_group(batch.len()), batch);
     let mut chained = 0;
@@ -121,8 +121,8 @@ fn from_underlay(
 ) -> Lane {
     let Stages { meta, underlay } = stages;
     let mut arrivals = underlay::Arrivals::new(full, underlay, vif);
-    let mut verdicts = flow::Verdicts::new(full);
-    let mut departures = egress::Departures::new(full, tally);
+    let mut verdicts = flow::Verdicts::<true>::new(full);
+    let mut departures = egress::Departures::<true>::new(full, tally);
     let mut lane = 0;
     underlay::prefetch_headers(first_group(batch.len()), batch);
     let mut chained = 0;

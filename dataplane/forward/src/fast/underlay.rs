@@ -1,7 +1,7 @@
 //! Parse and decapsulation stage for frames from the underlay.
 
 use vr_frame::{BATCH, Packet};
-use vr_tables::bridge::BridgeKey;
+use vr_tables::bridge::{BridgeCounting, BridgeKey};
 use vr_tables::flow::Source;
 use vr_tables::nexthop::{NexthopAction, NexthopFamily, NexthopFlags, NexthopSlot};
 use vr_tables::vif::Vif;
@@ -44,6 +44,7 @@ pub(super) fn prefetch_headers(lane: Lane, batch: &[Packet]) {
 /// Packets of one batch, and what the ones before have shown about the next ones.
 pub(super) struct Arrivals<'a> {
     full: &'a Full<'a>,
+    counting: BridgeCounting<'a>,
     local: &'a mut LocalAddress,
     vif: &'a Vif,
     epoch: u32,
@@ -67,7 +68,8 @@ struct Guest {
 
 impl<'a> Arrivals<'a> {
     pub(super) fn new(full: &'a Full<'a>, local: &'a mut LocalAddress, vif: &'a Vif) -> Self {
-        Self { epoch: full.tables.flow_epoch(vif.vrf), full, local, vif, vni: None, label: None, entry: None }
+        let (epoch, counting) = (full.tables.flow_epoch(vif.vrf), full.bridge.counting(full.worker));
+        Self { full, counting, local, vif, epoch, vni: None, label: None, entry: None }
     }
 
     /// Fills in keys and what is known of the nexthop; gives the tunnel packets for guests that are plain enough.
@@ -203,7 +205,7 @@ impl<'a> Arrivals<'a> {
             return None;
         }
         meta.bridge = entry.index.0;
-        self.full.bridge.prefetch_count(self.full.worker, entry.index);
+        self.counting.prefetch(entry.index);
         guest.fill_in(meta);
         Some(())
     }

@@ -40,7 +40,7 @@ impl Full<'_> {
             Ok(entry) => entry,
             Err(stop) => return stop,
         };
-        self.bridge.count(self.worker, entry.index);
+        self.bridge.counting(self.worker).count(entry.index);
         pkt.bridge = entry.index;
         let Some(nexthop) = self.tables.nexthop(entry.nexthop) else {
             return Stop::Drop(DropReason::InvalidNh);

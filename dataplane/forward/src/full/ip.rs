@@ -3,10 +3,10 @@
 use vr_tables::nexthop::{Nexthop, NexthopAction, NexthopFamily};
 use vr_tables::vif::VifKind;
 use vr_types::{DropReason, Trap, TrapReason};
-use vr_wire::checksum;
+use vr_wire::ipv4::{self, Ipv4};
 
 use super::{Full, Pkt, Resume};
-use crate::bytes::{array, be16};
+use crate::bytes::array;
 use crate::verdict::{Step, Stop};
 
 /// Length of the IPv4 header at the start of `bytes`, checked against what is there.
@@ -90,18 +90,11 @@ impl Full<'_> {
         let second_step =
             matches!(nexthop.action, NexthopAction::VrfTranslate) && nexthop.family == NexthopFamily::Inet;
         if inet && !second_step && !self.is_gateway(nexthop) {
-            decrement_ttl(pkt.frame.bytes_mut());
+            if let Some(header) = pkt.frame.bytes_mut().first_chunk_mut() {
+                Ipv4::<&mut [u8; ipv4::LEN]>::new(header).decrement_ttl();
+            }
             pkt.ttl -= 1;
         }
         self.output(pkt, route.nexthop)
     }
-}
-
-/// Takes one off the TTL of the IPv4 header at the start of `bytes` and mends its checksum.
-#[inline]
-pub(crate) fn decrement_ttl(bytes: &mut [u8]) {
-    let (Some(old), Some(check)) = (be16(bytes, 8), be16(bytes, 10)) else { return };
-    let new = old.wrapping_sub(0x0100);
-    crate::bytes::put(bytes, 8, new.to_be_bytes());
-    crate::bytes::put(bytes, 10, checksum::update_16(check, old, new).to_be_bytes());
 }

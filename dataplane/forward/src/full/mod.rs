@@ -42,7 +42,6 @@ mod uplinks;
 pub(crate) use compile::Redirection;
 pub(crate) use fragments::{Datagram, Fragments};
 pub(crate) use hold_queue::HoldQueues;
-pub(crate) use ip::decrement_ttl;
 pub(crate) use pkt::{Kind, Pkt, Resume};
 
 use vr_frame::{FramePool, Packet};

@@ -223,7 +223,8 @@ impl<'a> Node<'a> {
         let (flows, now) = (self.tables.flow_table(), self.tables.snapshot());
         let compiled = |index: FlowIndex| {
             let hot = flows.hot(index)?;
-            Some((index, hot.compiled(hot.state(), now.flow_epoch(hot.vrf()), &now.nexthop_epochs)?))
+            let compiled = hot.compiled(hot.state(), now.flow_epoch(hot.vrf()), &now.nexthop_epochs)?;
+            Some((index, compiled.all()))
         };
         flows.indexes().filter_map(compiled).collect()
     }

@@ -23,23 +23,44 @@ impl Hits {
     }
 }
 
-impl BridgeTable {
-    /// Counts a packet of an entry. Only the worker itself calls this with its number.
+/// Counts packets of entries for one worker.
+#[derive(Clone, Copy)]
+pub struct BridgeCounting<'a> {
+    packets: &'a [AtomicU64],
+    touched: &'a [AtomicU8],
+}
+
+impl BridgeCounting<'_> {
+    /// Counts a packet of an entry.
     #[inline]
-    pub fn count(&self, worker: WorkerId, index: BridgeIndex) {
-        let Some(hits) = self.hits.get(worker.index()) else { return };
-        let cell = &hits.packets[index.index()];
-        cell.store(cell.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
-        // The mark is stored without looking, or the count might become visible only after folding has taken
-        // an earlier mark and read the counters. No other worker writes to this line.
-        hits.touched[index.index() / BLOCK].store(1, Ordering::Release);
+    pub fn count(self, index: BridgeIndex) {
+        if let (Some(cell), Some(mark)) =
+            (self.packets.get(index.index()), self.touched.get(index.index() / BLOCK))
+        {
+            cell.store(cell.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+            // The mark is stored without looking, or the count might become visible only after folding has taken
+            // an earlier mark and read the counters. No other worker writes to this line.
+            mark.store(1, Ordering::Release);
+        }
     }
 
     /// Asks for the cache line that counting a packet of an entry will change.
     #[inline]
-    pub fn prefetch_count(&self, worker: WorkerId, index: BridgeIndex) {
-        if let Some(cell) = self.hits.get(worker.index()).and_then(|hits| hits.packets.get(index.index())) {
+    pub fn prefetch(self, index: BridgeIndex) {
+        if let Some(cell) = self.packets.get(index.index()) {
             crate::prefetch::prefetch(cell);
+        }
+    }
+}
+
+impl BridgeTable {
+    /// What a worker counts with. Only the worker itself calls this with its number.
+    #[inline]
+    #[must_use]
+    pub fn counting(&self, worker: WorkerId) -> BridgeCounting<'_> {
+        match self.hits.get(worker.index()) {
+            Some(hits) => BridgeCounting { packets: &hits.packets, touched: &hits.touched },
+            None => BridgeCounting { packets: &[], touched: &[] },
         }
     }
 

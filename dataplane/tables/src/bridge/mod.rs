@@ -12,6 +12,7 @@ mod shared;
 mod table;
 mod writer;
 
+pub use count::BridgeCounting;
 pub use entry::{BridgeEntry, BridgeFlags, BridgeKey};
 pub use table::BridgeTable;
 pub use writer::{BridgeFull, BridgeWriter};

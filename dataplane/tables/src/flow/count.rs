@@ -1,6 +1,6 @@
 //! Counting packets, and finding what was counted on.
 
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU8, Ordering};
 
 use vr_types::{FlowIndex, WorkerId};
 
@@ -8,6 +8,29 @@ use super::table::FlowTable;
 
 /// Entries per byte of the touched map.
 pub(super) const BLOCK: usize = 64;
+
+/// The marks of one worker: a byte per block of entries.
+#[derive(Clone, Copy)]
+pub struct Marks<'a>(&'a [AtomicU8]);
+
+impl Marks<'_> {
+    /// Asks for the line that [`Marks::touch`] will write.
+    #[inline]
+    pub fn prefetch(self, index: FlowIndex) {
+        if let Some(cell) = self.0.get(index.index() / BLOCK) {
+            crate::prefetch::prefetch(cell);
+        }
+    }
+
+    /// As [`FlowTable::touch`].
+    #[inline]
+    pub fn touch(self, index: FlowIndex) {
+        if let Some(cell) = self.0.get(index.index() / BLOCK) {
+            // Release: whoever takes the mark sees what was counted before.
+            cell.store(1, Ordering::Release);
+        }
+    }
+}
 
 impl FlowTable {
     /// Counts a packet on an entry, owned by the worker or not.
@@ -26,10 +49,15 @@ impl FlowTable {
     /// counters.
     #[inline]
     pub fn touch(&self, index: FlowIndex, worker: WorkerId) {
-        if let Some(cell) = self.touched.get(worker.index() * self.marks + index.index() / BLOCK) {
-            // Release: whoever takes the mark sees what was counted before.
-            cell.store(1, Ordering::Release);
-        }
+        self.marks_of(worker).touch(index);
+    }
+
+    /// The marks that a worker makes.
+    #[inline]
+    #[must_use]
+    pub fn marks_of(&self, worker: WorkerId) -> Marks<'_> {
+        let first = worker.index() * self.marks;
+        Marks(self.touched.get(first..first + self.marks).unwrap_or_default())
     }
 
     /// Takes the marks of a block; says whether there was one.

@@ -30,7 +30,7 @@ impl FlowTable {
             let mut entries = [FlowIndex::NONE; MOST];
             for flow in flows {
                 if let Expected::New(hash) = flow {
-                    self.prefetch_tags(*hash);
+                    self.locate(*hash);
                 }
             }
             for (entry, flow) in entries.iter_mut().zip(flows) {

@@ -58,11 +58,90 @@ const VERSION_SHIFT: u32 = KIND_SHIFT + 3;
 const LABEL_BITS: u32 = 24;
 const LABEL_MASK: u32 = (1 << LABEL_BITS) - 1;
 
-/// Epochs only ever grow, so their sum changes whenever one of them does. Never zero.
+/// Epochs only ever grow, so their sum changes whenever one of them does. Odd, so never zero.
 #[inline]
 const fn sum(vrf: u32, nexthops: u32) -> u32 {
-    let sum = vrf.wrapping_add(nexthops).wrapping_add(1);
-    if sum == 0 { 1 } else { sum }
+    vrf.wrapping_add(nexthops) << 1 | 1
+}
+
+/// What was compiled for a flow and is valid: [`Compiled`], taken apart field by field when asked for.
+#[derive(Clone, Copy)]
+pub struct CompiledFlow<'a> {
+    hot: &'a HotFlow,
+    egress: u64,
+    label: u32,
+}
+
+impl CompiledFlow<'_> {
+    /// [`Compiled::source`].
+    #[inline]
+    pub fn source(self) -> Source {
+        Source::from_bits(self.hot.source.load(Relaxed))
+    }
+
+    /// [`Compiled::kind`].
+    #[inline]
+    pub const fn kind(self) -> EgressKind {
+        match (self.egress >> KIND_SHIFT) & 3 {
+            0 => EgressKind::Bridged,
+            1 => EgressKind::Routed,
+            2 => EgressKind::FromFabric,
+            _ => EgressKind::Member,
+        }
+    }
+
+    /// [`Compiled::nexthop`].
+    #[inline]
+    pub const fn nexthop(self) -> NexthopSlot {
+        NexthopSlot((self.egress & INDEX_MASK) as u32)
+    }
+
+    /// [`Compiled::label`].
+    #[inline]
+    pub fn label(self) -> Option<u32> {
+        (self.egress & LABEL_VALID != 0).then_some(self.label & LABEL_MASK)
+    }
+
+    /// [`Compiled::bridge`].
+    #[inline]
+    pub const fn bridge(self) -> BridgeIndex {
+        match (self.egress >> SLOT_BITS) & INDEX_MASK {
+            INDEX_MASK => BridgeIndex::NONE,
+            index => BridgeIndex(index as u32),
+        }
+    }
+
+    /// [`Compiled::vrf`].
+    #[inline]
+    pub fn vrf(self) -> VrfId {
+        self.hot.vrf()
+    }
+
+    /// All of it.
+    #[must_use]
+    pub fn all(self) -> Compiled {
+        let [a, b, c, d] = self.hot.mac_low.load(Relaxed).to_le_bytes();
+        let [e, f] = self.hot.mac_high.load(Relaxed).to_le_bytes();
+        Compiled {
+            source: self.source(),
+            checked_by: NexthopGroup((self.label >> LABEL_BITS) as u8),
+            kind: self.kind(),
+            nexthop: self.nexthop(),
+            label: self.label(),
+            mac: Mac([a, b, c, d, e, f]),
+            bridge: self.bridge(),
+            vrf: self.vrf(),
+        }
+    }
+
+    /// Whether packets to this MAC are what it was made for: [`Compiled::mac`].
+    #[inline]
+    pub fn is_for(self, mac: Mac) -> bool {
+        let [a, b, c, d, e, f] = mac.0;
+        let low = self.hot.mac_low.load(Relaxed) ^ u32::from_le_bytes([a, b, c, d]);
+        let high = self.hot.mac_high.load(Relaxed) ^ u16::from_le_bytes([e, f]);
+        low | u32::from(high) == 0
+    }
 }
 
 /// One cache line: key, state, counters, compiled action.
@@ -126,35 +205,13 @@ impl HotFlow {
     /// ([`Snapshot::flow_epoch`](crate::Snapshot::flow_epoch)), and that of the nexthop that checked the
     /// source. For the owning worker only.
     #[inline]
-    pub fn compiled(&self, state: State, epoch: u32, nexthops: &NexthopEpochs) -> Option<Compiled> {
+    pub fn compiled(&self, state: State, epoch: u32, nexthops: &NexthopEpochs) -> Option<CompiledFlow<'_>> {
         let egress = self.egress.load(Relaxed);
         let label = self.label.load(Relaxed);
         let checked_by = NexthopGroup((label >> LABEL_BITS) as u8);
-        if self.epoch.load(Relaxed) != sum(epoch, nexthops.of(checked_by))
-            || (egress >> VERSION_SHIFT) as u16 != state.version()
-        {
-            return None;
-        }
-        let [a, b, c, d] = self.mac_low.load(Relaxed).to_le_bytes();
-        let [e, f] = self.mac_high.load(Relaxed).to_le_bytes();
-        Some(Compiled {
-            source: Source::from_bits(self.source.load(Relaxed)),
-            checked_by,
-            kind: match (egress >> KIND_SHIFT) & 3 {
-                0 => EgressKind::Bridged,
-                1 => EgressKind::Routed,
-                2 => EgressKind::FromFabric,
-                _ => EgressKind::Member,
-            },
-            nexthop: NexthopSlot((egress & INDEX_MASK) as u32),
-            label: (egress & LABEL_VALID != 0).then_some(label & LABEL_MASK),
-            mac: Mac([a, b, c, d, e, f]),
-            bridge: match (egress >> SLOT_BITS) & INDEX_MASK {
-                INDEX_MASK => BridgeIndex::NONE,
-                index => BridgeIndex(index as u32),
-            },
-            vrf: self.vrf(),
-        })
+        let valid = self.epoch.load(Relaxed) == sum(epoch, nexthops.of(checked_by))
+            && (egress >> VERSION_SHIFT) as u16 == state.version();
+        valid.then_some(CompiledFlow { hot: self, egress, label })
     }
 
     /// Voids what was compiled, and what the owner is compiling just now. Any worker may: the next packet is looked
@@ -177,16 +234,6 @@ impl HotFlow {
     /// Voids what was compiled for good: the changes that tell versions apart have eight bits and come round.
     pub(super) fn forget(&self) {
         self.epoch.store(0, Relaxed);
-    }
-
-    /// Whether packets to this MAC are what the compiled part was made for: [`Compiled::mac`] without taking it
-    /// apart.
-    #[inline]
-    pub fn is_for(&self, mac: Mac) -> bool {
-        let [a, b, c, d, e, f] = mac.0;
-        let low = self.mac_low.load(Relaxed) ^ u32::from_le_bytes([a, b, c, d]);
-        let high = self.mac_high.load(Relaxed) ^ u16::from_le_bytes([e, f]);
-        low | u32::from(high) == 0
     }
 
     /// Stores what was compiled for this state and these epochs. For the owning worker only. Says whether it takes the
@@ -236,6 +283,16 @@ mod tests {
     };
     use crate::geometry::Geometry;
 
+    /// What an entry has compiled.
+    fn compiled(hot: &HotFlow, state: State, epoch: u32, nexthops: &NexthopEpochs) -> Option<Compiled> {
+        let compiled = hot.compiled(state, epoch, nexthops)?;
+        let all = compiled.all();
+        let [a, b, c, d, e, f] = all.mac.0;
+        let others = [Mac([!a, b, c, d, e, f]), Mac([a, b, c, d, e, !f])];
+        assert!(compiled.is_for(all.mac) && !others.iter().any(|mac| compiled.is_for(*mac)));
+        Some(all)
+    }
+
     const PLAIN: Compiled = Compiled {
         source: Source::inet([10, 0, 0, 1]),
         checked_by: NexthopGroup(1),
@@ -253,7 +310,7 @@ mod tests {
         let hot: HotFlow = unsafe { std::mem::zeroed() };
         let state = State::new(7);
         let mut nexthops = NexthopEpochs::default();
-        let compiled = Compiled {
+        let all = Compiled {
             source: Source::inet([4, 3, 2, 1]),
             checked_by: NexthopGroup(255),
             kind: EgressKind::FromFabric,
@@ -263,25 +320,25 @@ mod tests {
             bridge: BridgeIndex(0x10_0001),
             vrf: VrfId(65_000),
         };
-        assert_eq!(hot.compiled(state, 1, &nexthops), None);
-        hot.compile(state, 9, &nexthops, &compiled);
-        assert_eq!(hot.compiled(state, 9, &nexthops), Some(compiled));
-        assert_eq!(hot.compiled(state, 10, &nexthops), None);
+        assert_eq!(compiled(&hot, state, 1, &nexthops), None);
+        hot.compile(state, 9, &nexthops, &all);
+        assert_eq!(compiled(&hot, state, 9, &nexthops), Some(all));
+        assert_eq!(compiled(&hot, state, 10, &nexthops), None);
         hot.forget();
-        assert_eq!(hot.compiled(state, 9, &nexthops), None);
-        hot.compile(state, 9, &nexthops, &compiled);
-        assert_eq!(hot.compiled(state.changing().changed(), 9, &nexthops), None);
-        assert_eq!(hot.compiled(State::new(8), 9, &nexthops), None);
+        assert_eq!(compiled(&hot, state, 9, &nexthops), None);
+        hot.compile(state, 9, &nexthops, &all);
+        assert_eq!(compiled(&hot, state.changing().changed(), 9, &nexthops), None);
+        assert_eq!(compiled(&hot, State::new(8), 9, &nexthops), None);
         nexthops.advance(NexthopSlot(0x12ff));
-        assert_eq!(hot.compiled(state, 9, &nexthops), None);
+        assert_eq!(compiled(&hot, state, 9, &nexthops), None);
         nexthops.advance(NexthopSlot(0x12fe));
-        hot.compile(state, 9, &nexthops, &compiled);
-        assert_eq!(hot.compiled(state, 9, &nexthops), Some(compiled));
+        hot.compile(state, 9, &nexthops, &all);
+        assert_eq!(compiled(&hot, state, 9, &nexthops), Some(all));
         let kinds = [EgressKind::Bridged, EgressKind::Routed, EgressKind::Member, EgressKind::FromFabric];
         for kind in kinds {
-            let unbridged = Compiled { bridge: BridgeIndex::NONE, label: None, kind, ..compiled };
+            let unbridged = Compiled { bridge: BridgeIndex::NONE, label: None, kind, ..all };
             hot.compile(state, 9, &nexthops, &unbridged);
-            assert_eq!(hot.compiled(state, 9, &nexthops), Some(unbridged));
+            assert_eq!(compiled(&hot, state, 9, &nexthops), Some(unbridged));
         }
     }
 
@@ -294,10 +351,10 @@ mod tests {
         table.modify(index, |_| (FlowAction::Forward, true));
         let before = hot.state();
         hot.compile(before, 1, &nexthops, &PLAIN);
-        assert_eq!(hot.compiled(hot.state(), 1, &nexthops), Some(PLAIN));
+        assert_eq!(compiled(hot, hot.state(), 1, &nexthops), Some(PLAIN));
         (0..256).for_each(|_| table.modify(index, |_| (FlowAction::Forward, true)));
         assert_eq!(hot.state(), before, "the same version");
-        assert_eq!(hot.compiled(hot.state(), 1, &nexthops), None);
+        assert_eq!(compiled(hot, hot.state(), 1, &nexthops), None);
     }
 
     #[test]
@@ -308,9 +365,9 @@ mod tests {
         let (owner, other) = (hot.state(), hot.state());
         let other = hot.void(other);
         hot.compile(owner, 1, &nexthops, &PLAIN);
-        assert_eq!(hot.compiled(hot.state(), 1, &nexthops), None);
+        assert_eq!(compiled(&hot, hot.state(), 1, &nexthops), None);
         hot.compile(other, 1, &nexthops, &PLAIN);
-        assert_eq!(hot.compiled(hot.state(), 1, &nexthops), Some(PLAIN), "looked at after it was voided");
+        assert_eq!(compiled(&hot, hot.state(), 1, &nexthops), Some(PLAIN), "looked at after it was voided");
         assert_eq!(hot.void(owner), owner, "nothing counts for a state that has passed");
     }
 }

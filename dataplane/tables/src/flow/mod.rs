@@ -31,11 +31,12 @@ mod translation;
 mod view;
 
 pub use burst::{Burst, BurstLimits};
+pub use count::Marks;
 pub(crate) use evict::Candidate;
 pub use expect::Expected;
 pub use fold::FlowFolding;
 pub use holds::HoldCounters;
-pub use hot::{Compiled, EgressKind, HotFlow};
+pub use hot::{Compiled, CompiledFlow, EgressKind, HotFlow};
 pub use insert::InsertError;
 pub use key::{FlowHash, FlowKey};
 pub use layout::{FlowAction, FlowFlags, SharedFlow, TcpFlags};

@@ -43,13 +43,14 @@ impl State {
     }
 
     /// Whether packets pass without further questions: the entry is active and simple, this worker owns
-    /// it, and nothing is changing, TCP for a TCP segment included.
+    /// it, and nothing is changing, a TCP connection included. Entries of other protocols are always settled, unless
+    /// the agent has given them TCP flags.
     #[inline]
     #[must_use]
-    pub const fn passes(self, worker: WorkerId, tcp: bool) -> bool {
-        let settled = if tcp { Self::TCP_SETTLED } else { 0 };
-        let mask = Self::ACTIVE | Self::SIMPLE | Self::CHANGING | 0xff << 16 | settled;
-        self.0 & mask == Self::ACTIVE | Self::SIMPLE | (worker.0 as u32 + 1) << 16 | settled
+    pub const fn passes(self, worker: WorkerId) -> bool {
+        const PASSES: u32 = State::ACTIVE | State::SIMPLE | State::TCP_SETTLED;
+        let mask = PASSES | Self::CHANGING | 0xff << 16;
+        self.0 & mask == PASSES | (worker.0 as u32 + 1) << 16
     }
 
     /// Whether a TCP segment without SYN, FIN and RST changes nothing but the acknowledgement number.

@@ -2,7 +2,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 
 use crossbeam::queue::ArrayQueue;
-use vr_types::{FlowIndex, Release};
+use vr_types::{FlowIndex, Release, WorkerId};
 
 use super::count::BLOCK;
 use super::evict::{CANDIDATES, Candidate};
@@ -165,24 +165,25 @@ impl FlowTable {
         if tag == 0 { TAG_MASK } else { tag }
     }
 
-    /// First step of a lookup: asks for the line of tags.
+    /// First step of a lookup: the bucket of the hash, for [`FlowTable::by_tag`]. Its line of tags is asked for.
     #[inline]
-    pub fn prefetch_tags(&self, hash: FlowHash) {
-        let bucket = self.geometry.bucket(hash.primary) as usize / 4;
-        if let Some(word) = self.tags.get(bucket) {
+    #[allow(clippy::must_use_candidate, reason = "some only want the line")]
+    pub fn locate(&self, hash: FlowHash) -> u32 {
+        let bucket = self.geometry.bucket(hash.primary);
+        if let Some(word) = self.tags.get(bucket as usize / 4) {
             prefetch(word);
         }
+        bucket
     }
 
-    /// Second step of a lookup: where the tags say that the entry is, which is asked for, as is the line that says where
-    /// in the overflow area it is. The answer is a hint for [`FlowTable::check`].
+    /// Second step of a lookup: where the tags of the bucket say that the entry is, which is asked for, as is the line
+    /// that says where in the overflow area it is. The answer is a hint for [`FlowTable::check`].
     #[inline]
     #[must_use]
-    pub fn by_tag(&self, hash: FlowHash) -> Tagged {
+    pub fn by_tag(&self, bucket: u32, hash: FlowHash) -> Tagged {
         // A tag that matches leaves fifteen zero bits; the lowest such group is found without a branch.
         const LOW: u64 = 0x0000_2000_4000_8001;
         const HIGH: u64 = LOW << (TAG_BITS - 1);
-        let bucket = self.geometry.bucket(hash.primary);
         let Some(word) = self.tags.get(bucket as usize / 4) else { return Tagged::Nowhere };
         let word = word.load(Ordering::Acquire);
         let differences = (word & (LOCKED - 1) & !CHAINED) ^ (Self::tag(hash) * LOW);
@@ -210,11 +211,11 @@ impl FlowTable {
         Some(index)
     }
 
-    /// Both steps at once.
+    /// All steps at once.
     #[inline]
     #[must_use]
     pub fn candidate(&self, hash: FlowHash) -> Option<FlowIndex> {
-        match self.by_tag(hash) {
+        match self.by_tag(self.geometry.bucket(hash.primary), hash) {
             Tagged::Entry(index) => Some(index),
             Tagged::Overflow => self.in_overflow(hash),
             Tagged::Nowhere => None,
@@ -233,13 +234,18 @@ impl FlowTable {
         hit.then_some((hot, state))
     }
 
-    /// As [`FlowTable::check`], for the five words of an IPv4 key.
+    /// As [`FlowTable::check`], for the five words of an IPv4 key, and with [`State::passes`] in place of active.
     #[inline]
     #[must_use]
-    pub fn check_inet(&self, index: FlowIndex, words: &[u32; 5]) -> Option<(&HotFlow, State)> {
+    pub fn check_inet(
+        &self,
+        index: FlowIndex,
+        words: &[u32; 5],
+        worker: WorkerId,
+    ) -> Option<(&HotFlow, State)> {
         let hot = self.hot.get(index.index())?;
         let state = hot.state();
-        (hot.matches_inet(words) && state.is_active()).then_some((hot, state))
+        (hot.matches_inet(words) && state.passes(worker)).then_some((hot, state))
     }
 
     /// The entry of a key: all of its bucket and its overflow chain.

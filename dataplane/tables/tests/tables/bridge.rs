@@ -63,7 +63,7 @@ proptest! {
                 prop_assert_eq!(writer.remove(key(n)), model.remove(&n).is_some());
             }
             if let Some((index, _, packets)) = model.get_mut(&n) {
-                table.count(WorkerId(n % 2), BridgeIndex(*index));
+                table.counting(WorkerId(n % 2)).count(BridgeIndex(*index));
                 *packets += 1;
             }
             for n in 0..24 {

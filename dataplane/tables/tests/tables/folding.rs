@@ -110,7 +110,7 @@ fn no_count_is_left_behind() {
             for _ in 0..ROUNDS {
                 barrier.wait();
                 table.count(index, FIRST, 10);
-                bridge.count(FIRST, BridgeIndex(5));
+                bridge.counting(FIRST).count(BridgeIndex(5));
                 barrier.wait();
             }
         });

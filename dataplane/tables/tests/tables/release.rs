@@ -186,7 +186,7 @@ fn bridge_entries_of_both_releases() {
         let spec = BridgeSpec { label: 0x1234, flags: BridgeFlags::LABEL_VALID, ..bridge(1, ENCAP) };
         tables.bridge_add(&spec).unwrap();
         let index = tables.bridge_entries(VRF, None).next().unwrap().entry.index;
-        tables.bridge_table().count(WorkerId(0), index);
+        tables.bridge_table().counting(WorkerId(0)).count(index);
         tables.bridge_table().fold();
         let entry: [u8; 64] = entry(directory.path(), "bridge.shmem", index.0);
         let mut wanted = [0; 64];
