@@ -76,13 +76,16 @@ impl<'a, const FROM_FABRIC: bool> Departures<'a, FROM_FABRIC> {
         if !self.way.as_ref().is_some_and(|way| way.nexthop == meta.nexthop && way.egress == meta.egress) {
             self.way = Some(find_way(self.full, meta)?);
         }
-        let way = self.way?;
+        let Way { to, ref leave, .. } = *self.way.as_ref()?;
         let received = packet.frame.len();
         if meta.translated && !translate::fits(meta, packet) {
             return None;
         }
-        match way.leave {
-            Leave::Guest(ethernet) => self.to_guest(meta, packet, &ethernet),
+        match *leave {
+            Leave::Guest(ref ethernet) => {
+                let ethernet = *ethernet;
+                self.to_guest(meta, packet, &ethernet);
+            }
             // What came from the fabric never goes back to it here.
             Leave::Tunnel(..) if FROM_FABRIC => return None,
             Leave::Tunnel(tunnel, longest) if meta.egress == Egress::Bridged => {
@@ -91,8 +94,8 @@ impl<'a, const FROM_FABRIC: bool> Departures<'a, FROM_FABRIC> {
             Leave::Tunnel(tunnel, longest) => self.into_tunnel::<ETHERNET>(meta, packet, tunnel, longest)?,
         }
         self.tally.received(received);
-        self.tally.sent(self.full.stats, way.to, packet.frame.len());
-        meta.to = way.to;
+        self.tally.sent(self.full.stats, to, packet.frame.len());
+        meta.to = to;
         Some(())
     }
 

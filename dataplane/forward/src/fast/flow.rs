@@ -68,7 +68,9 @@ pub(super) fn find_in_overflow(full: &Full<'_>, lane: Lane, meta: &mut [PktMeta;
 /// Asks for the line of the acknowledgement number of a TCP flow.
 #[inline]
 fn prefetch_acknowledgement(full: &Full<'_>, meta: &PktMeta) {
-    if let Some(shared) = full.flows.shared(FlowIndex(meta.flow)).filter(|_| meta.is_tcp()) {
+    if meta.is_tcp()
+        && let Some(shared) = full.flows.shared(FlowIndex(meta.flow))
+    {
         prefetch(&shared.tcp_ack);
     }
 }
