@@ -176,7 +176,8 @@ impl Server {
                 }
             }
         }
-        if polled.requests > 0 {
+        // What was asked for in front of bytes that close a connection was executed as well.
+        if polled.requests > 0 || broken.contains(&true) {
             tables.publish();
             datapath.go_on();
         }

@@ -10,6 +10,7 @@ use sandesh::messages::{InterfaceReq, Message, MplsReq, NexthopReq};
 use sandesh::netlink::{Header, MAX_REPLY};
 use vr_shim::{About, SOCKET, Server};
 use vr_tables::control::{Tables, TablesConfig};
+use vr_types::Label;
 
 use crate::client::{Client, framed};
 use crate::served::{NoPorts, Served};
@@ -141,6 +142,26 @@ fn clients_vanish_in_the_middle_of_a_reply() {
     }
     let mut clients: Vec<Client> = (1..CLIENTS).map(|_| served.connect()).collect();
     clients.iter_mut().for_each(serves);
+}
+
+/// The connection is over, but what was asked for before is in force.
+#[test]
+fn requests_in_front_of_garbage_are_published() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut server = Server::bind(directory.path(), About::version("test")).unwrap();
+    let mut tables = Tables::new(TablesConfig::default()).unwrap();
+    let mut reader = tables.reader();
+    let mut stream = UnixStream::connect(directory.path().join(SOCKET)).unwrap();
+    let garbage = [u8::MAX; 64];
+    let request = framed(&Header::request(0), &[&label(16)]);
+    stream.write_all(&[&request[..], &garbage].concat()).unwrap();
+    while server.clients() == 0 {
+        server.poll(&mut tables, &mut NoPorts, Duration::from_secs(1), None).unwrap();
+    }
+    assert!(reader.latest().label(Label(16)).is_none(), "not yet read");
+    server.poll(&mut tables, &mut NoPorts, Duration::from_secs(1), None).unwrap();
+    assert_eq!(server.clients(), 0);
+    assert!(reader.latest().label(Label(16)).is_some());
 }
 
 /// They are not forgotten, though nothing more comes.
