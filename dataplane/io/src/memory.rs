@@ -24,7 +24,7 @@ struct Direction {
     closed: AtomicBool,
 }
 
-/// Frames in bursts of at most a batch, so that a whole batch goes in and comes out without a copy.
+/// Frames in bursts of at most a batch, none of them empty, so that a whole batch goes in and comes out without a copy.
 #[derive(Default)]
 struct Queue {
     bursts: VecDeque<Vec<Packet>>,
@@ -34,7 +34,7 @@ struct Queue {
 }
 
 impl Queue {
-    /// The burst that takes so many packets more.
+    /// The burst that takes so many packets more, at least one.
     fn burst_for(&mut self, packets: usize) -> &mut Vec<Packet> {
         self.len += packets;
         if self.bursts.back().is_none_or(|burst| burst.len() + packets > BATCH) {
@@ -149,6 +149,9 @@ impl Port for MemoryPort {
     }
 
     fn transmit(&mut self, pool: &mut FramePool, batch: &mut Batch) {
+        if batch.is_empty() {
+            return;
+        }
         let (mut packets, mut bytes) = (0, 0);
         let mut queue = self.outgoing.queue();
         let capabilities = self.capabilities();
@@ -200,6 +203,114 @@ impl Port for MemoryPort {
         self.incoming.drain(pool);
         if self.outgoing.closed.load(Ordering::SeqCst) {
             self.outgoing.drain(pool);
+        }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test fails by a panic")]
+mod tests {
+    use std::collections::VecDeque;
+
+    use proptest::prelude::*;
+    use vr_frame::{BATCH, Batch, FramePool, Offload, Packet, PoolSet, PoolSizes};
+
+    use super::MemoryPort;
+    use crate::Port;
+
+    const CAPACITY: usize = 150;
+    const FRAMES: u32 = 512;
+
+    #[derive(Clone, Copy, Debug)]
+    enum Step {
+        Send,
+        Take,
+        /// So many frames at once.
+        Transmit(usize),
+        /// Into a batch that has so many packets already.
+        Receive(usize),
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        let frames = || prop_oneof![Just(0), Just(BATCH), 0..=BATCH];
+        prop_oneof![
+            Just(Step::Send),
+            Just(Step::Take),
+            frames().prop_map(Step::Transmit),
+            frames().prop_map(Step::Receive),
+        ]
+    }
+
+    fn packet(pool: &mut FramePool, number: u32) -> Packet {
+        let mut bytes = [0; 60];
+        bytes[..4].copy_from_slice(&number.to_be_bytes());
+        Packet { frame: pool.copy_of(&bytes).unwrap(), offload: Offload::NONE }
+    }
+
+    fn number(packet: &Packet) -> u32 {
+        u32::from_be_bytes(*packet.frame.bytes().first_chunk().unwrap())
+    }
+
+    proptest! {
+        /// Frames come out once and in the order in which they went in, and never are there more than the wire holds.
+        #[test]
+        fn a_wire_is_a_queue(steps in proptest::collection::vec(step(), 1..60)) {
+            let sizes = PoolSizes { packets: FRAMES, supers: 1 };
+            let mut pool = PoolSet::new(1, sizes).unwrap().1.remove(0);
+            let whole = pool.available();
+            let (mut near, mut far) = MemoryPort::pair(CAPACITY);
+            let mut expected = VecDeque::new();
+            let mut next = 0..;
+            for step in steps {
+                match step {
+                    Step::Send => {
+                        let sent = next.next().unwrap();
+                        match near.send(packet(&mut pool, sent)) {
+                            Ok(()) => expected.push_back(sent),
+                            Err(packet) => {
+                                prop_assert_eq!(expected.len(), CAPACITY);
+                                pool.free(packet.frame);
+                            }
+                        }
+                    }
+                    Step::Take => {
+                        let taken = far.take();
+                        prop_assert_eq!(taken.as_ref().map(number), expected.pop_front());
+                        if let Some(packet) = taken {
+                            pool.free(packet.frame);
+                        }
+                    }
+                    Step::Transmit(frames) => {
+                        let mut batch = Batch::new();
+                        let room = CAPACITY - expected.len();
+                        for (place, sent) in next.by_ref().take(frames).enumerate() {
+                            prop_assert!(batch.push(packet(&mut pool, sent)).is_ok());
+                            expected.extend((place < room).then_some(sent));
+                        }
+                        near.transmit(&mut pool, &mut batch);
+                        prop_assert!(batch.is_empty());
+                    }
+                    Step::Receive(before) => {
+                        let mut batch = Batch::new();
+                        for _ in 0..before {
+                            prop_assert!(batch.push(packet(&mut pool, u32::MAX)).is_ok());
+                        }
+                        far.receive(&mut pool, &mut batch);
+                        let received = (BATCH - before).min(expected.len());
+                        prop_assert!(batch[..before].iter().all(|packet| number(packet) == u32::MAX));
+                        prop_assert!(batch[before..].iter().map(number).eq(expected.drain(..received)));
+                        batch.drain().for_each(|packet| pool.free(packet.frame));
+                    }
+                }
+                prop_assert_eq!(whole - pool.available(), expected.len());
+            }
+            let bursts = {
+                let queue = near.outgoing.queue();
+                queue.spare.len() + queue.bursts.len()
+            };
+            Box::new(far).close(&mut pool);
+            prop_assert_eq!(pool.available(), whole);
+            prop_assert!(bursts <= 2 * CAPACITY.div_ceil(BATCH) + 1, "{} bursts", bursts);
         }
     }
 }
