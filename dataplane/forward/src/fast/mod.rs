@@ -31,7 +31,7 @@ type Lane = u64;
 /// each other out of the first level cache, because they all begin at the same place of a page.
 const GROUP: usize = 8;
 /// Stages that wait for one another.
-const STAGES: usize = 6;
+const STAGES: usize = 7;
 
 /// What the stages hand to one another, kept between batches for its place in the cache.
 pub(crate) struct Stages {
@@ -99,14 +99,14 @@ fn from_guest(
     let mut lane = 0;
     guest::prefetch_headers(first_group(batch.len()), batch);
     let mut chained = 0;
-    for [next, new, parsed, hashed, tagged, found] in steps(batch.len()) {
+    for [next, new, parsed, hashed, tagged, found, passed] in steps(batch.len()) {
         guest::prefetch_headers(next, batch);
         lane |= guest::parse(vif, new, batch, meta);
         flow::hash_and_prefetch(full, lane & parsed, meta);
         chained |= flow::find_candidates(full, lane & hashed, meta);
         flow::find_in_overflow(full, chained & tagged, meta);
         lane &= !found | verdicts.pass(lane & found, meta);
-        lane &= !found | departures.forward(lane & found, meta, batch);
+        lane &= !passed | departures.forward(lane & passed, meta, batch);
     }
     lane
 }
@@ -126,7 +126,7 @@ fn from_underlay(
     let mut lane = 0;
     underlay::prefetch_headers(first_group(batch.len()), batch);
     let mut chained = 0;
-    for [next, new, parsed, hashed, tagged, found] in steps(batch.len()) {
+    for [next, new, parsed, hashed, tagged, found, passed] in steps(batch.len()) {
         underlay::prefetch_headers(next, batch);
         lane |= arrivals.parse_and_decapsulate(new, batch, meta);
         lane &= !parsed | arrivals.resolve(lane & parsed, meta);
@@ -134,7 +134,7 @@ fn from_underlay(
         chained |= flow::find_candidates(full, lane & hashed, meta);
         flow::find_in_overflow(full, chained & tagged, meta);
         lane &= !found | verdicts.pass(lane & found, meta);
-        lane &= !found | departures.forward(lane & found, meta, batch);
+        lane &= !passed | departures.forward(lane & passed, meta, batch);
     }
     lane
 }
