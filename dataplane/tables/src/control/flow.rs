@@ -1,7 +1,7 @@
 //! What the agent does with flows (control.md 4.15, forwarding.md 6.10).
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed};
+use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 
 use vr_types::{FlowIndex, VifId};
 
@@ -224,7 +224,7 @@ impl Tables {
         let holds = [before, after].map(|action| action == FlowAction::Hold);
         match holds {
             [true, false] => {
-                self.holds.resolved.fetch_add(1, Relaxed);
+                self.holds.resolved.fetch_add(1, Release);
             }
             [false, true] => {
                 self.flow_counts.held += 1;

@@ -1,6 +1,6 @@
 //! Flows that make room without the agent (forwarding.md 6.9).
 
-use std::sync::atomic::Ordering::{Acquire, Relaxed};
+use std::sync::atomic::Ordering::{Acquire, Release};
 
 use vr_types::FlowIndex;
 
@@ -32,7 +32,7 @@ impl Tables {
         let index = candidate.index;
         self.services.set(self.flows.ports(), index, None);
         if action == FlowAction::Hold {
-            self.holds.evicted.fetch_add(1, Relaxed);
+            self.holds.evicted.fetch_add(1, Release);
         }
         self.leaving.evict(&self.flows, &mut self.one_way_links, index);
         Some(action)
