@@ -26,7 +26,9 @@ const FLOODER: PodId = PodId { node: 0, pod: 1 };
 const PEER: PodId = PodId { node: 1, pod: 0 };
 const PORT: u16 = 7000;
 /// Of the pings; the flood lasts as long at least.
-const TIME: Duration = Duration::from_secs(5);
+const MINUTE: Duration = Duration::from_secs(60);
+/// The same, of the flood that nothing bounds.
+const SHORT: Duration = Duration::from_secs(5);
 /// New sessions beside the flood.
 const SESSIONS: usize = 50;
 /// Action of a flow that waits for the agent.
@@ -126,11 +128,15 @@ impl Scene {
     }
 
     /// The flood, with a ping each millisecond and a session beside it, which lose nothing. `then` runs meanwhile.
-    fn flood<T>(&mut self, then: impl FnOnce(&Namespace, SocketAddr, &mut Agent) -> T) -> (Seen, T) {
+    fn flood<T>(
+        &mut self,
+        time: Duration,
+        then: impl FnOnce(&Namespace, SocketAddr, &mut Agent) -> T,
+    ) -> (Seen, T) {
         let [calm, flooder] = [CALM, FLOODER].map(|id| self.nodes.pod(id).clone());
         let resident = self.nodes.daemons[0].resident().unwrap();
         let (session, agent) = (&mut self.session, &mut self.nodes.agents[0]);
-        let count = TIME.as_millis() as u16;
+        let count = time.as_millis() as u16;
         let target = self.nodes.topology.pod(PEER).address;
         let address = self.address;
         let plan = Plan { target, count, interval: Duration::from_millis(1) };
@@ -187,7 +193,7 @@ impl Scene {
 #[test]
 fn a_flooding_pod_harms_nobody_else() {
     let mut scene = Scene::new("flood", BOUNDED);
-    let (seen, slowest) = scene.flood(|calm, address, agent| {
+    let (seen, slowest) = scene.flood(MINUTE, |calm, address, agent| {
         let refused = |drops: BTreeMap<String, i64>| drops.contains_key("drop_new_flow");
         wait_until("the quota", || refused(statistics::drops(agent.control()).unwrap()));
         open_sessions(calm, address)
@@ -205,7 +211,7 @@ fn a_flooding_pod_harms_nobody_else() {
 #[test]
 fn without_bounds_established_flows_lose_nothing_either() {
     let mut scene = Scene::new("unbound", Settings::SMALL.more);
-    let (seen, ()) = scene.flood(|_, _, _| ());
+    let (seen, ()) = scene.flood(SHORT, |_, _, _| ());
     assert!(seen.drops.values().sum::<i64>() > 0, "{:?}", seen.drops);
     scene.recovers();
 }
