@@ -26,7 +26,7 @@ const FLOODER: PodId = PodId { node: 0, pod: 1 };
 const PEER: PodId = PodId { node: 1, pod: 0 };
 const PORT: u16 = 7000;
 /// Of the pings; the flood lasts as long at least.
-const MINUTE: Duration = Duration::from_secs(60);
+const MINUTE: Duration = Duration::from_mins(1);
 /// The same, of the flood that nothing bounds.
 const SHORT: Duration = Duration::from_secs(5);
 /// New sessions beside the flood.
